@@ -1,0 +1,3 @@
+"""The Lambda in front of a Whippet endpoint."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""Trains Whippet models."""
+
+__version__ = "0.1.0"
