@@ -1,0 +1,159 @@
+"""Runs the network: on OpenVINO, or on PyTorch where OpenVINO is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from whippet_serving.archive import Archive, ModelError, Preprocessing
+from whippet_serving.photo import Pixels
+
+Logits = npt.NDArray[np.float32]
+"""One score per class [classes], before softmax."""
+
+
+class Engine(Protocol):
+    """A loaded network. Several threads may ask it at once."""
+
+    name: str
+
+    def __call__(self, pixels: Pixels, alone: bool) -> Logits:
+        """Answer for one photo.
+
+        Args:
+            pixels: uint8 RGB [crop, crop, 3]; the engine normalises them.
+            alone: No other photo is being worked on, so that this one may use all cores.
+        """
+
+
+class EngineChoice(StrEnum):
+    """Which engine serves; ``auto`` takes OpenVINO where it is installed, else PyTorch."""
+
+    AUTO = "auto"
+    OPENVINO = "openvino"
+    TORCH = "torch"
+
+
+def load_engine(archive: Archive, choice: EngineChoice, threads: int) -> Engine:
+    """Load the weights and let the network answer once for a blank photo.
+
+    Args:
+        archive: Names the weights; they are not needed again once this returns.
+        choice: The engine, or ``auto``.
+        threads: How many cores the network may use.
+
+    Raises:
+        ModelError: If no engine fits the archive and this installation, or the weights do not fit model.json.
+    """
+    wanted = list(_ENGINES) if choice is EngineChoice.AUTO else [choice]
+    for name in wanted:
+        format_, engine_type = _ENGINES[name]
+        if format_ in archive.weights and importlib.util.find_spec(name.value):
+            weights = archive.weights_file(format_)
+            try:
+                engine = engine_type(weights, archive.preprocessing, threads)
+                side = archive.preprocessing.crop
+                logits = engine(np.zeros((side, side, 3), dtype=np.uint8), alone=True)
+            except (RuntimeError, ValueError) as error:  # what both libraries raise for files they cannot take
+                reason = str(error).strip().rpartition("\n")[2]
+                raise ModelError(f"{weights.name} cannot be loaded ({reason}): pack the archive again") from error
+            if logits.shape != (len(archive.classes),):
+                raise ModelError(
+                    f"{weights.name} answers with the shape {logits.shape}, but model.json names "
+                    f"{len(archive.classes)} classes: pack the archive again"
+                )
+            return engine
+    held = " and ".join(archive.weights)
+    raise ModelError(f"the archive holds weights for {held}; install {' or '.join(wanted)} and pack weights for it")
+
+
+class OpenVINOEngine:
+    """The network on OpenVINO, with normalisation as a part of the graph.
+
+    It is compiled twice. A photo that is alone gets all cores (half the latency on two); photos at once get a core
+    each, since two that share all cores spend their time waiting for each other (a third less throughput).
+    """
+
+    name = "openvino"
+
+    def __init__(self, weights: Path, preprocessing: Preprocessing, threads: int) -> None:
+        import openvino
+
+        model = openvino.Core().read_model(weights)
+        model.reshape([1, 3, preprocessing.crop, preprocessing.crop])
+        graph = _normalising(model, preprocessing)
+        self._all_cores = _Compiled(graph, streams=1, threads=threads)
+        self._core_each = _Compiled(graph, streams=threads, threads=threads) if threads > 1 else self._all_cores
+
+    def __call__(self, pixels: Pixels, alone: bool) -> Logits:
+        """See `Engine`."""
+        return (self._all_cores if alone else self._core_each)(pixels)
+
+
+class _Compiled:
+    """A compiled graph with one inference request per calling thread."""
+
+    def __init__(self, graph: Any, streams: int, threads: int) -> None:
+        import openvino
+
+        self._model = openvino.Core().compile_model(
+            graph, "CPU", {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads}
+        )
+        self._local = threading.local()
+
+    def __call__(self, pixels: Pixels) -> Logits:
+        if not hasattr(self._local, "request"):
+            self._local.request = self._model.create_infer_request()
+        # the request's output is overwritten by its next run, hence the copy
+        logits: Logits = self._local.request.infer([pixels[np.newaxis]], share_outputs=True)[0][0].copy()
+        return logits
+
+
+def _normalising(model: Any, preprocessing: Preprocessing) -> Any:
+    """Put the way from uint8 NHWC pixels to the network's input in front of it, where it costs next to nothing."""
+    from openvino import Layout, Type
+    from openvino.preprocess import PrePostProcessor
+
+    processor = PrePostProcessor(model)
+    photo = processor.input()
+    photo.tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
+    photo.model().set_layout(Layout("NCHW"))
+    steps = photo.preprocess().convert_element_type(Type.f32)
+    steps.mean([255 * value for value in preprocessing.mean]).scale([255 * value for value in preprocessing.std])
+    return processor.build()
+
+
+class TorchEngine:
+    """The network on PyTorch, from TorchScript. Each photo gets one core, since PyTorch's threads are per caller."""
+
+    name = "torch"
+
+    def __init__(self, weights: Path, preprocessing: Preprocessing, threads: int) -> None:
+        import torch
+
+        self._torch = torch
+        self._network = torch.jit.load(str(weights), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        self._mean = torch.tensor(preprocessing.mean).view(3, 1, 1)
+        self._std = torch.tensor(preprocessing.std).view(3, 1, 1)
+
+    def __call__(self, pixels: Pixels, alone: bool) -> Logits:
+        """See `Engine`."""
+        torch = self._torch
+        with torch.inference_mode():
+            photo = torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32).div_(255)
+            logits: Logits = self._network(photo.sub_(self._mean).div_(self._std).unsqueeze(0))[0].numpy()
+        return logits
+
+
+_ENGINES: dict[EngineChoice, tuple[str, Callable[[Path, Preprocessing, int], Engine]]] = {
+    EngineChoice.OPENVINO: ("openvino", OpenVINOEngine),
+    EngineChoice.TORCH: ("torchscript", TorchEngine),
+}
+"""The engines in the order of preference, each with the format of its weights in model.json."""

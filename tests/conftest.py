@@ -1,0 +1,88 @@
+"""Fixtures that several packages' tests share."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import openvino
+import pytest
+import timm
+import torch
+
+SIDE = 32
+
+
+class MeanColour(torch.nn.Module):
+    """A network whose answer can be told in advance: the brightest of a photo's channels."""
+
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        return 4 * photos.mean((2, 3))
+
+
+def tiny_model_document() -> dict[str, Any]:
+    metrics = {"top1": 1.0, "top5": 1.0, "loss": 0.1, "ece": 0.0, "images": 3}
+    return {
+        "schema_version": 1,
+        "id": "0123456789ab",
+        "name": "mean-colour",
+        "backbone": "none",
+        "classes": ["red", "green", "blue"],
+        "preprocessing": {
+            "resize": 36,
+            "crop": SIDE,
+            "interpolation": "bicubic",
+            "mean": [0.5, 0.4, 0.3],
+            "std": [0.5, 0.4, 0.3],
+        },
+        "weights": {"openvino": "model.xml", "torchscript": "model.pt"},
+        "metrics": {"valid": metrics, "test": None},
+        "data": {"fingerprint": f"sha256:{0:064}", "images": {"train": 3, "valid": 3, "test": 0}},
+        "hyperparameters": {},
+        "seed": 0,
+        "versions": {
+            "whippet_training": "0.1.0",
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            "openvino": openvino.__version__,
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unpacked model archive that keeps the contract and names the brightest colour of a photo; do not change it."""
+    folder = tmp_path_factory.mktemp("tiny-model")
+    network = MeanColour().eval()
+    example = torch.zeros(1, 3, SIDE, SIDE)
+    torch.jit.save(torch.jit.trace(network, example), folder / "model.pt")
+    converted = openvino.convert_model(network, example_input=example, input=[-1, 3, SIDE, SIDE])
+    openvino.save_model(converted, folder / "model.xml", compress_to_fp16=False)
+    (folder / "model.json").write_text(json.dumps(tiny_model_document()))
+    return folder
+
+
+@pytest.fixture
+def model_copy(tiny_model: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that a test may damage."""
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Callable[[Path], Path]:
+    """Packs a folder as model.tar.gz, its files at the archive's root."""
+
+    def pack_folder(folder: Path) -> Path:
+        path = tmp_path / "model.tar.gz"
+        with tarfile.open(path, "w:gz") as archive:
+            for file in sorted(folder.iterdir()):
+                archive.add(file, file.name)
+        return path
+
+    return pack_folder
