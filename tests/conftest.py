@@ -6,6 +6,7 @@ import json
 import platform
 import shutil
 import tarfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-model")
     network = MeanColour().eval()
     example = torch.zeros(1, 3, SIDE, SIDE)
-    torch.jit.save(torch.jit.trace(network, example), folder / "model.pt")
-    converted = openvino.convert_model(network, example_input=example, input=[-1, 3, SIDE, SIDE])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, but AWS's container loads it
+        torch.jit.save(torch.jit.trace(network, example), folder / "model.pt")
+        converted = openvino.convert_model(network, example_input=example, input=[-1, 3, SIDE, SIDE])
     openvino.save_model(converted, folder / "model.xml", compress_to_fp16=False)
     (folder / "model.json").write_text(json.dumps(tiny_model_document()))
     return folder

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,7 @@ def main(
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for name in ("whippet_serving", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", module="PIL")  # what is odd about a photo is no concern of the operator's
     try:
         serve(model, host, port, engine, max_body_bytes, access_log)
     except (AddressError, ModelError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import threading
+import warnings
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -139,7 +140,9 @@ class TorchEngine:
         import torch
 
         self._torch = torch
-        self._network = torch.jit.load(str(weights), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, but AWS's container loads it
+            self._network = torch.jit.load(str(weights), map_location="cpu").eval()  # type: ignore[no-untyped-call]
         self._mean = torch.tensor(preprocessing.mean).view(3, 1, 1)
         self._std = torch.tensor(preprocessing.std).view(3, 1, 1)
 

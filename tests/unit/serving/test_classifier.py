@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from whippet_serving.archive import read_archive
+from whippet_serving.classifier import Classifier, load_classifier, rank
+from whippet_serving.engine import EngineChoice, Logits
+from whippet_serving.photo import Pixels
+from whippet_serving.problem import RequestError
+
+CLASSES = ("a", "b", "c", "d")
+
+
+def photo(colour: str) -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (40, 50), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_ranks_by_softmax_probability() -> None:
+    predictions = rank(np.log(np.array([0.1, 0.4, 0.2, 0.3], dtype=np.float32)), CLASSES, top_k=3)
+
+    assert predictions == [
+        {"label": "b", "score": 0.4},
+        {"label": "d", "score": 0.3},
+        {"label": "c", "score": 0.2},
+    ]
+
+
+def test_ranks_equal_classes_in_their_own_order() -> None:
+    assert [p["label"] for p in rank(np.zeros(4, dtype=np.float32), CLASSES, top_k=4)] == list(CLASSES)
+
+
+def test_ranks_large_logits_without_overflow() -> None:
+    assert rank(np.array([1e4, 0, -1e4, 0], dtype=np.float32), CLASSES, top_k=1) == [{"label": "a", "score": 1.0}]
+
+
+def test_returns_every_class_when_asked_for_more() -> None:
+    assert len(rank(np.zeros(4, dtype=np.float32), CLASSES, top_k=10**9)) == 4
+
+
+@pytest.mark.parametrize("colour", ["red", "lime", "blue"])
+def test_classifies_a_photo(tiny_model: Path, colour: str) -> None:
+    classifier = load_classifier(tiny_model, EngineChoice.AUTO, threads=1)
+
+    answer = classifier.classify(photo(colour), top_k=1)
+
+    assert [p["label"] for p in answer["predictions"]] == ["green" if colour == "lime" else colour]
+    assert answer["model"] == {"id": "0123456789ab", "name": "mean-colour", "backbone": "none"}
+
+
+class Meeting:
+    """An engine whose callers wait until as many as expected are there."""
+
+    name = "meeting"
+
+    def __init__(self, callers: int) -> None:
+        self.barrier = threading.Barrier(callers, timeout=60)
+        self.told_alone: list[bool] = []
+
+    def __call__(self, pixels: Pixels, alone: bool) -> Logits:
+        self.told_alone.append(alone)
+        self.barrier.wait()
+        return np.zeros(3, dtype=np.float32)
+
+
+def test_tells_the_engine_when_a_photo_is_alone(tiny_model: Path) -> None:
+    engine = Meeting(callers=1)
+    classifier = Classifier(read_archive(tiny_model), engine)
+
+    classifier.classify(photo("red"), top_k=1)
+    with pytest.raises(RequestError):
+        classifier.classify(b"not a photo", top_k=1)
+    classifier.classify(photo("red"), top_k=1)
+
+    assert engine.told_alone == [True, True]
+
+
+def test_tells_the_engine_when_photos_are_worked_on_at_once(tiny_model: Path) -> None:
+    engine = Meeting(callers=2)
+    classifier = Classifier(read_archive(tiny_model), engine)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda content: classifier.classify(content, 1), [photo("red")] * 2))
+
+    assert sorted(engine.told_alone) == [False, True]
