@@ -1,0 +1,141 @@
+"""What each environment's tfvars would create, from real plans."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tftest
+
+from whippet.terraform import Terraform
+
+TAGS = {"Project": "whippet", "ManagedBy": "Terraform"}
+
+CORE = {
+    "aws_appautoscaling_policy": 1,
+    "aws_appautoscaling_target": 1,
+    "aws_cloudwatch_log_group": 2,
+    "aws_cloudwatch_metric_alarm": 3,
+    "aws_iam_role": 2,
+    "aws_iam_role_policy": 2,
+    "aws_lambda_function": 1,
+    "aws_s3_bucket": 1,
+    "aws_s3_bucket_ownership_controls": 1,
+    "aws_s3_bucket_policy": 1,
+    "aws_s3_bucket_public_access_block": 1,
+    "aws_s3_bucket_server_side_encryption_configuration": 1,
+    "aws_s3_bucket_versioning": 1,
+    "aws_s3_object": 2,
+    "aws_sagemaker_endpoint": 1,
+    "aws_sagemaker_endpoint_configuration": 1,
+    "aws_sagemaker_model": 1,
+}
+WORKBENCH = {
+    "aws_iam_instance_profile": 1,
+    "aws_iam_role": 2,
+    "aws_iam_role_policy": 2,
+    "aws_instance": 1,
+    "aws_sagemaker_notebook_instance": 1,
+    "aws_security_group": 1,
+}
+
+
+class Plans:
+    """Plans of the root module, one for each set of variables."""
+
+    def __init__(self, root: Terraform, variables: dict[str, str]) -> None:
+        self._terraform = tftest.TerraformTest(str(root.folder), env=dict(root.env))
+        self._variables = variables
+        self._made: dict[str, tftest.TerraformPlanOutput] = {}
+
+    def of(self, environment: str, **variables: Any) -> tftest.TerraformPlanOutput:
+        key = repr((environment, variables))
+        if key not in self._made:
+            # tftest puts files after -var, and the last one wins.
+            overrides = Path(self._terraform.tfdir) / "overrides.tfvars.json"
+            overrides.write_text(json.dumps(self._variables | variables))
+            self._made[key] = self._terraform.plan(
+                output=True, tf_var_file=[f"envs/{environment}.tfvars", str(overrides)]
+            )
+        return self._made[key]
+
+
+@pytest.fixture(scope="session")
+def plans(root: Terraform, aws_url: str, ami: str) -> Plans:
+    return Plans(
+        root,
+        {
+            "local_aws_url": aws_url,
+            "training_ami_id": ami,
+            "model_archive": "tests/fixtures/model.tar.gz",
+            "lambda_zip": "tests/fixtures/lambda.zip",
+            "training_package": "tests/fixtures/training.zip",
+        },
+    )
+
+
+def planned(plan: tftest.TerraformPlanOutput) -> dict[str, dict[str, Any]]:
+    """The values of each managed resource that the plan creates, by address."""
+    return {
+        address: change["change"]["after"]
+        for address, change in plan.resource_changes.items()
+        if change["mode"] == "managed"
+    }
+
+
+def types(plan: tftest.TerraformPlanOutput) -> Counter[str]:
+    return Counter(change["type"] for change in plan.resource_changes.values() if change["mode"] == "managed")
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_dev_and_prod_create_the_core_only(plans: Plans, environment: str) -> None:
+    assert types(plans.of(environment)) == Counter(CORE)
+
+
+def test_local_creates_the_training_instance_and_the_notebook_too(plans: Plans) -> None:
+    assert types(plans.of("local")) == Counter(CORE) + Counter(WORKBENCH)
+
+
+@pytest.mark.parametrize("environment", ["local", "dev", "prod"])
+def test_only_the_aws_provider_takes_part(plans: Plans, environment: str) -> None:
+    providers = {change["provider_name"] for change in plans.of(environment).resource_changes.values()}
+    assert providers == {"registry.terraform.io/hashicorp/aws"}
+
+
+@pytest.mark.parametrize("environment", ["local", "dev", "prod"])
+def test_whatever_can_be_tagged_is_tagged(plans: Plans, environment: str) -> None:
+    tagged = {
+        address: after["tags_all"] for address, after in planned(plans.of(environment)).items() if "tags_all" in after
+    }
+    assert len(tagged) > 10
+    assert {
+        address: tags
+        for address, tags in tagged.items()
+        if not {**TAGS, "Environment": environment}.items() <= tags.items()
+    } == {}
+
+
+@pytest.mark.parametrize(("environment", "expected"), [("local", True), ("dev", True), ("prod", False)])
+def test_only_prod_keeps_its_bucket(plans: Plans, environment: str, expected: bool) -> None:
+    assert planned(plans.of(environment))["module.artifacts.aws_s3_bucket.this"]["force_destroy"] is expected
+
+
+@pytest.mark.parametrize(("environment", "most"), [("local", 5), ("dev", 2), ("prod", 5)])
+def test_instances_are_between_one_and_the_environments_most(plans: Plans, environment: str, most: int) -> None:
+    target = planned(plans.of(environment))["module.autoscaling.aws_appautoscaling_target.this"]
+    assert (target["min_capacity"], target["max_capacity"]) == (1, most)
+
+
+def test_reserved_concurrency_limits_what_scaling_may_aim_at(plans: Plans) -> None:
+    with pytest.raises(tftest.TerraformTestError) as failed:
+        plans.of("prod", autoscaling_target_value=2)
+    assert "5 instances can never be reached" in str(failed.value.cmd_error)
+
+
+def test_missing_archives_are_named_with_the_command_that_builds_them(plans: Plans) -> None:
+    with pytest.raises(tftest.TerraformTestError) as failed:
+        plans.of("dev", lambda_zip="../build/none.zip")
+    assert "../build/none.zip does not exist. Build it first" in str(failed.value.cmd_error)
