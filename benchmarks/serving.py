@@ -31,7 +31,6 @@ from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
-import _bench
 import aiohttp
 import numpy as np
 import typer
@@ -39,6 +38,8 @@ import uvloop
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+
+import _bench
 
 TORCHSERVE_VENV = _bench.BENCH_DIR / "torchserve-venv"
 TORCHSERVE_PACKAGES = ("torchserve==0.12.0", "torch-model-archiver==0.12.0")
@@ -191,7 +192,7 @@ def install_torchserve() -> Path:
     if not (TORCHSERVE_VENV / ".installed").exists():
         console.print(f"Installing {' '.join(TORCHSERVE_PACKAGES)}")
         venv.create(TORCHSERVE_VENV, with_pip=True, clear=True)
-        pip = [commands / "pip", "install", "--quiet", *TORCHSERVE_PACKAGES]
+        pip: list[str | Path] = [commands / "pip", "install", "--quiet", *TORCHSERVE_PACKAGES]
         installed = subprocess.run(pip, capture_output=True, text=True, check=False)
         if installed.returncode:
             reason = (installed.stderr.strip().splitlines() or ["pip failed"])[-1]
@@ -208,7 +209,7 @@ def torchserve(commands: Path, model_folder: Path, work: Path, workers: int, thr
     """Run TorchServe with a number of workers, each with a number of PyTorch threads."""
     work.mkdir()
     weights = json.loads((model_folder / "model.json").read_text())["weights"]["torchscript"]
-    archiver = [
+    archiver: list[str | Path] = [
         *(commands / "torch-model-archiver", "--model-name", "photos", "--version", "1"),
         *("--serialized-file", model_folder / weights, "--extra-files", model_folder / "model.json"),
         *("--handler", Path(__file__).parent / "torchserve" / "handler.py", "--export-path", work),

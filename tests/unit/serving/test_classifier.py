@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -91,3 +93,27 @@ def test_tells_the_engine_when_photos_are_worked_on_at_once(tiny_model: Path) ->
         list(pool.map(lambda content: classifier.classify(content, 1), [photo("red")] * 2))
 
     assert sorted(engine.told_alone) == [False, True]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("top_k", [1, 3])
+def test_answers_as_the_archives_hooks_do(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, engine: str, top_k: int
+) -> None:
+    """AWS's stock container answers through ``code/inference.py``: callers must not notice which of the two serves."""
+    hooks = pytest.importorskip("whippet_training.inference")
+    monkeypatch.setenv("WHIPPET_ENGINE", engine)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (61, 47, 3), dtype=np.uint8))
+    buffer = BytesIO()
+    noise.save(buffer, "JPEG")
+    body = json.dumps({"image": base64.b64encode(buffer.getvalue()).decode(), "top_k": top_k})
+    prediction = hooks.predict_fn(hooks.input_fn(body, "application/json"), hooks.model_fn(str(tiny_model)))
+    expected = json.loads(hooks.output_fn(prediction, "application/json")[0])
+
+    answer = load_classifier(tiny_model, EngineChoice(engine), threads=1).classify(buffer.getvalue(), top_k)
+
+    assert answer["model"] == expected["model"]
+    assert [p["label"] for p in answer["predictions"]] == [p["label"] for p in expected["predictions"]]
+    np.testing.assert_allclose(
+        [p["score"] for p in answer["predictions"]], [p["score"] for p in expected["predictions"]], atol=2e-6
+    )

@@ -132,13 +132,17 @@ def _normalising(model: Any, preprocessing: Preprocessing) -> Any:
 
 
 class TorchEngine:
-    """The network on PyTorch, from TorchScript. Each photo gets one core, since PyTorch's threads are per caller."""
+    """The network on PyTorch, from TorchScript, with one core for each photo.
+
+    PyTorch makes a set of threads for every caller; more than one each, and callers at once starve each other.
+    """
 
     name = "torch"
 
     def __init__(self, weights: Path, preprocessing: Preprocessing, threads: int) -> None:
         import torch
 
+        torch.set_num_threads(1)
         self._torch = torch
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, but AWS's container loads it
@@ -150,8 +154,9 @@ class TorchEngine:
         """See `Engine`."""
         torch = self._torch
         with torch.inference_mode():
-            photo = torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32).div_(255)
-            logits: Logits = self._network(photo.sub_(self._mean).div_(self._std).unsqueeze(0))[0].numpy()
+            photo = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32))
+            photo = photo.div_(255).sub_(self._mean).div_(self._std)
+            logits: Logits = self._network(photo.unsqueeze(0))[0].numpy()
         return logits
 
 
