@@ -1,0 +1,49 @@
+"""The function's settings, from its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+#: The largest body that SageMaker's InvokeEndpoint takes, in bytes.
+#: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
+MAX_ENDPOINT_BYTES = 6 * 1024 * 1024
+
+
+class ConfigError(Exception):
+    """The function's environment lacks something or holds nonsense; the text names the variable."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the environment says.
+
+    Attributes:
+        endpoint_name: The SageMaker endpoint to ask.
+        allowed_url_hosts: Hosts that `{"url": ...}` events may name; none means that such events are refused.
+        max_photo_bytes: The largest photo that is passed on.
+    """
+
+    endpoint_name: str
+    allowed_url_hosts: frozenset[str] = frozenset()
+    max_photo_bytes: int = MAX_ENDPOINT_BYTES
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Config:
+        """Reads WHIPPET_ENDPOINT_NAME, WHIPPET_ALLOWED_URL_HOSTS and WHIPPET_MAX_PHOTO_BYTES.
+
+        Raises:
+            ConfigError: The endpoint's name is missing, or the size is not a whole number above 0.
+        """
+        name = environment.get("WHIPPET_ENDPOINT_NAME", "").strip()
+        if not name:
+            raise ConfigError("Set WHIPPET_ENDPOINT_NAME to the name of the SageMaker endpoint.")
+        hosts = environment.get("WHIPPET_ALLOWED_URL_HOSTS", "").split(",")
+        size = environment.get("WHIPPET_MAX_PHOTO_BYTES", str(MAX_ENDPOINT_BYTES))
+        if not size.isdecimal() or int(size) < 1:
+            raise ConfigError(f"WHIPPET_MAX_PHOTO_BYTES must be a whole number above 0, not {size!r}.")
+        return cls(
+            endpoint_name=name,
+            allowed_url_hosts=frozenset(host.strip().lower() for host in hosts if host.strip()),
+            max_photo_bytes=min(int(size), MAX_ENDPOINT_BYTES),
+        )

@@ -1,0 +1,19 @@
+"""The Lambda's entry point: a photo in, the breed out. The interface is described in docs/lambda-interface.md."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from whippet_lambda.answer import answer
+from whippet_lambda.config import Config
+from whippet_lambda.endpoint import Endpoint
+
+# Made once, while the environment starts: every call after that finds the settings read and the connection open.
+CONFIG = Config.from_environment(os.environ)
+ENDPOINT = Endpoint.from_environment(CONFIG.endpoint_name, os.environ)
+
+
+def handler(event: Any, context: Any) -> dict[str, Any]:
+    """Answers one event; see `whippet_lambda.answer.answer`."""
+    return answer(event, context, CONFIG, ENDPOINT)
