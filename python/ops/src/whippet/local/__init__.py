@@ -1,0 +1,1 @@
+"""Local AWS: moto as the control plane, with real processes behind what moto only records."""

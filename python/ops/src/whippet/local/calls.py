@@ -1,0 +1,217 @@
+"""An AWS API call: which operation a request asks for, its parameters, and answers and errors in its protocol."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote
+from xml.sax.saxutils import escape
+
+from botocore.exceptions import UnknownServiceError
+from moto.core.model import ServiceModel
+from moto.core.request import Request, determine_request_protocol
+from moto.core.routing import get_service_router
+from moto.core.utils import get_service_model
+from werkzeug.exceptions import NotFound
+from werkzeug.wrappers import Response
+
+from whippet.local.settings import ACCOUNT
+
+#: Services that sign with another name than botocore's own.
+SERVICES_BY_SIGNING_NAME = {"monitoring": "cloudwatch"}
+
+#: The data plane, recognised by path: its bodies can be anything, also what looks like another protocol.
+DATA_PLANE = (
+    (re.compile(r"/endpoints/(?P<EndpointName>[^/]+)/invocations"), "sagemaker-runtime", "InvokeEndpoint"),
+    (re.compile(r"/2015-03-31/functions/(?P<FunctionName>[^/]+)/invocations/?"), "lambda", "Invoke"),
+)
+
+
+class Signature(NamedTuple):
+    """What a request's signature says about its caller; the signature itself is not verified."""
+
+    access_key: str
+    region: str
+    service: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to one operation of an AWS service.
+
+    Attributes:
+        service: botocore's name of the service.
+        operation: botocore's name of the operation; empty where the request fits none.
+        region: the region that the request is signed for.
+        access_key: the key that the request is signed with.
+        request: the HTTP request.
+        labels: the parameters in the request's path.
+    """
+
+    service: str
+    operation: str
+    region: str
+    access_key: str
+    request: Request
+    labels: Mapping[str, str]
+    account: str = ACCOUNT
+
+    @property
+    def body(self) -> bytes:
+        """The request's body."""
+        stream = self.request.environ["wsgi.input"]  # in memory, and read by moto too
+        stream.seek(0)
+        body: bytes = stream.read()
+        return body
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """The parameters in the path, the query, the form and the JSON body."""
+        params: dict[str, Any] = {**self.request.args, **self.labels}
+        content_type = self.request.content_type or ""
+        if content_type.startswith("application/x-www-form-urlencoded"):
+            params.update(parse_qsl(self.body.decode()))
+        elif "json" in content_type and self.protocol in ("json", "rest-json"):
+            try:
+                body = json.loads(self.body or b"{}")
+            except ValueError:
+                raise AwsError("SerializationException", "The request's body is not JSON.") from None
+            params.update(body if isinstance(body, dict) else {})
+        return params
+
+    @property
+    def protocol(self) -> str:
+        """How the answer is written: json, rest-json, query, ec2 or rest-xml."""
+        model = service_model(self.service)
+        if model is None:
+            return "json"
+        try:
+            return determine_request_protocol(model, self.request.content_type)
+        except NotImplementedError:
+            return str(model.protocol)
+
+    def arn(self, resource: str, service: str | None = None) -> str:
+        """The ARN of a resource in the account and region of the call."""
+        return f"arn:aws:{service or self.service}:{self.region}:{self.account}:{resource}"
+
+
+class AwsError(Exception):
+    """An error that is answered as AWS answers it.
+
+    Args:
+        code: the error code; the HTTP status comes from botocore's model of it.
+        message: what went wrong.
+        status: the HTTP status, where botocore has no model of the error.
+        members: further members of the error.
+        headers: further headers of the answer.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        status: int = 400,
+        members: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.members = dict(members or {})
+        self.headers = dict(headers or {})
+
+
+def identify(request: Request) -> Call:
+    """Finds out which operation a request asks for.
+
+    Raises:
+        AwsError: the request is not signed.
+    """
+    signature = read_signature(request)
+    if signature is None:
+        raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", status=403)
+    if request.method == "POST":
+        for path, service, operation in DATA_PLANE:
+            if match := path.fullmatch(request.raw_path):
+                labels = {name: unquote(value) for name, value in match.groupdict().items()}
+                return Call(service, operation, signature.region, signature.access_key, request, labels)
+    service = SERVICES_BY_SIGNING_NAME.get(signature.service, signature.service)
+    name, labels = "", {}
+    if service_model(service) is not None:
+        try:
+            operation_model, labels = get_service_router(service).match(request)
+            name = str(operation_model.name)
+        except (NotFound, NotImplementedError):
+            pass
+    return Call(service, name, signature.region, signature.access_key, request, labels)
+
+
+_CREDENTIAL = re.compile(r"Credential=(?P<key>[^/,\s]+)/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
+
+
+def read_signature(request: Request) -> Signature | None:
+    """Reads the credential scope of a signed request or of a presigned URL; None where there is none."""
+    presigned = request.args.get("X-Amz-Credential")
+    match = _CREDENTIAL.search(f"Credential={presigned}" if presigned else request.headers.get("Authorization", ""))
+    if match:
+        return Signature(match["key"], match["region"], match["service"].lower())
+    if key := request.args.get("AWSAccessKeyId"):  # presigned with version 2, which boto3 still does for S3
+        return Signature(key, "us-east-1", "s3")
+    return None
+
+
+def service_model(service: str) -> ServiceModel | None:
+    """Finds botocore's model of a service, None where there is no such service."""
+    try:
+        return get_service_model(service)
+    except UnknownServiceError:
+        return None
+
+
+def json_answer(payload: Mapping[str, Any], status: int = 200) -> Response:
+    """An answer of an operation of a JSON service."""
+    return Response(json.dumps(payload, default=str), status, content_type="application/x-amz-json-1.1")
+
+
+def error_answer(error: AwsError, service: str, protocol: str) -> Response:
+    """An error in the shape of the protocol, which SDKs turn into their exceptions."""
+    request_id = str(uuid.uuid4())
+    status, message_member = _modelled(error, service)
+    if protocol in ("json", "rest-json"):
+        body = json.dumps({"__type": error.code, message_member: str(error), **error.members})
+        content_type = "application/x-amz-json-1.1" if protocol == "json" else "application/json"
+        answer = Response(body, status, content_type=content_type)
+        answer.headers["x-amzn-ErrorType"] = error.code
+    else:
+        answer = Response(_xml_error(error, service, protocol, request_id), status, content_type="text/xml")
+    answer.headers["x-amzn-RequestId"] = request_id
+    answer.headers.update(error.headers)
+    return answer
+
+
+def _modelled(error: AwsError, service: str) -> tuple[int, str]:
+    """The HTTP status of an error, and what its shape calls the message."""
+    model = service_model(service)
+    if model is None or error.code not in model.shape_names:
+        return error.status, "message"
+    shape = model.shape_for(error.code)
+    status = shape.metadata.get("error", {}).get("httpStatusCode", error.status)
+    members: Mapping[str, Any] = getattr(shape, "members", {})
+    return status, next((name for name in members if name.lower() == "message"), "message")
+
+
+def _xml_error(error: AwsError, service: str, protocol: str, request_id: str) -> str:
+    code, message = escape(error.code), escape(str(error))
+    body = f"<Code>{code}</Code><Message>{message}</Message>"
+    if protocol == "ec2":
+        return f"<Response><Errors><Error>{body}</Error></Errors><RequestID>{request_id}</RequestID></Response>"
+    if service == "s3":
+        return f"<Error>{body}<RequestId>{request_id}</RequestId></Error>"
+    error_type = "<Type>Sender</Type>"
+    return f"<ErrorResponse><Error>{error_type}{body}</Error><RequestId>{request_id}</RequestId></ErrorResponse>"

@@ -1,0 +1,308 @@
+"""Starts, looks at, empties and stops local AWS, which is a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import filelock
+import psutil
+
+from whippet.errors import WhippetError
+from whippet.local.settings import DEFAULT_PORT, DEFAULT_REGION, Settings, home_of
+
+#: Seconds for the process to answer its first status request; it takes three, more on a busy machine.
+START_TIMEOUT = 60.0
+#: Seconds for the process to stop everything before it is killed.
+STOP_TIMEOUT = 15.0
+#: Seconds for an answer about what runs.
+ANSWER_TIMEOUT = 10.0
+POLL_INTERVAL = 0.05
+
+_STATUS_PATH, _RESET_PATH, _RESET_HEADER = "/_whippet/status", "/_whippet/reset", "X-Whippet-Reset"
+# Never through a proxy: what is asked is on this machine.
+_http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class LocalAwsError(WhippetError):
+    """Local AWS cannot do what it was asked; the text is one line that says what to do."""
+
+
+class PortInUseError(LocalAwsError):
+    """Another program listens on the port."""
+
+
+class StartError(LocalAwsError):
+    """The process did not come up."""
+
+
+class NotRunningError(LocalAwsError):
+    """There is no local AWS on the port."""
+
+
+@dataclass(frozen=True)
+class InstanceStatus:
+    """One instance of an endpoint."""
+
+    pid: int
+    port: int
+
+
+@dataclass(frozen=True)
+class EndpointStatus:
+    """One SageMaker endpoint; `status` is the one that DescribeEndpoint gives."""
+
+    name: str
+    status: str
+    instances: tuple[InstanceStatus, ...]
+
+
+@dataclass(frozen=True)
+class FunctionStatus:
+    """One Lambda function.
+
+    Attributes:
+        environments: how many processes it has, starting ones included.
+        busy: how many of them are at work.
+        reserved: its reserved concurrency; None where it has none.
+    """
+
+    name: str
+    environments: int
+    busy: int
+    reserved: int | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """What runs.
+
+    Attributes:
+        url: where AWS clients connect.
+        pid: the process.
+        id: of this start or reset; whoever remembers resources of another id remembers what is gone.
+        started_at: when that was, ISO 8601.
+    """
+
+    url: str
+    pid: int
+    id: str
+    started_at: str
+    region: str
+    account: str
+    endpoints: tuple[EndpointStatus, ...]
+    functions: tuple[FunctionStatus, ...]
+    log: Path
+
+
+def url(port: int = DEFAULT_PORT) -> str:
+    """Where AWS clients reach the local AWS on a port."""
+    return f"http://127.0.0.1:{port}"
+
+
+def up(
+    port: int = DEFAULT_PORT,
+    region: str = DEFAULT_REGION,
+    timeout: float = START_TIMEOUT,
+    container_command: Sequence[str] | None = None,
+) -> Status:
+    """Starts local AWS, or finds that it runs already.
+
+    Args:
+        port: on 127.0.0.1.
+        region: the region that it reports.
+        timeout: seconds to wait for it.
+        container_command: starts one endpoint instance, `whippet_serving` unless given; see `Settings`.
+
+    Raises:
+        PortInUseError: another program listens on the port.
+        StartError: it did not come up.
+    """
+    settings = Settings(home=home_of(port), port=port, region=region)
+    if container_command is not None:
+        settings = replace(settings, container_command=tuple(container_command))
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        # Of two that start at once, the second finds what the first has started.
+        with filelock.FileLock(settings.home / "up.lock", timeout=timeout):
+            return status(port) or _start(settings, timeout)
+    except filelock.Timeout:
+        raise StartError(f"Another `whippet local up` has been starting for {timeout:.0f} s: end it first.") from None
+    except OSError as error:
+        raise StartError(f"Local AWS cannot start in {settings.home}: {error.strerror or error}.") from error
+
+
+def status(port: int = DEFAULT_PORT) -> Status | None:
+    """What runs on a port, None where local AWS does not.
+
+    Raises:
+        LocalAwsError: it is there and does not answer.
+    """
+    answer = _ask(port, "GET", _STATUS_PATH)
+    return None if answer is None else _read_status(answer)
+
+
+def reset(port: int = DEFAULT_PORT) -> Status:
+    """Empties local AWS: every resource and every process in it goes.
+
+    Raises:
+        NotRunningError: it does not run.
+    """
+    answer = _ask(port, "POST", _RESET_PATH, {_RESET_HEADER: "yes"})
+    if answer is None:
+        raise NotRunningError(f"Local AWS does not run on port {port}: start it with `whippet local up`.")
+    return _read_status(answer)
+
+
+def down(port: int = DEFAULT_PORT, timeout: float = STOP_TIMEOUT) -> bool:
+    """Stops local AWS and every process in it.
+
+    Args:
+        port: on 127.0.0.1.
+        timeout: seconds after which the process is killed; its children go with it all the same.
+
+    Returns:
+        Whether there was something to stop.
+    """
+    process = _running_process(port)
+    if process is None:
+        return False
+    with contextlib.suppress(psutil.NoSuchProcess):
+        session = _session_of(process)
+        process.terminate()
+        try:
+            process.wait(timeout)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait()
+        # A killed process leaves the rest to the reaper, which needs a moment.
+        psutil.wait_procs(session, timeout)
+    _pid_file(port).unlink(missing_ok=True)
+    return True
+
+
+def _start(settings: Settings, timeout: float) -> Status:
+    if holder := _holder_of(settings.port):
+        raise PortInUseError(
+            f"Port {settings.port} is in use by {holder}: stop that, or choose another port with --port."
+        )
+    command = [sys.executable, "-m", "whippet.local", "--port", str(settings.port), "--region", settings.region]
+    command += ["--container", shlex.join(settings.container_command)]
+    with settings.log.open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=settings.home,
+            env=_own_environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        _pid_file(settings.port).write_text(str(process.pid))
+        return _await_start(process, settings, timeout)
+    except BaseException:  # also Ctrl-C: nothing half-started stays
+        process.terminate()
+        process.wait()
+        raise
+
+
+def _await_start(process: subprocess.Popen[bytes], settings: Settings, timeout: float) -> Status:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            lines = settings.log.read_text(errors="replace").strip().splitlines()
+            raise StartError(f"Local AWS did not start: {lines[-1] if lines else 'no reason given'} ({settings.log})")
+        if (running := status(settings.port)) is not None:
+            return running
+        time.sleep(POLL_INTERVAL)
+    raise StartError(f"Local AWS did not start in {timeout:.0f} s: see {settings.log}.")
+
+
+def _own_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the user's AWS settings: none of their profiles or credentials may get in."""
+    return {name: value for name, value in environment.items() if not name.startswith("AWS_")}
+
+
+def _holder_of(port: int) -> str | None:
+    """Names what listens on a port, None where nothing does."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        with contextlib.suppress(psutil.Error):
+            for connection in psutil.net_connections("tcp"):
+                is_it = connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)
+                if is_it and connection.pid:
+                    return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+        return "another program"
+    return None
+
+
+def _pid_file(port: int) -> Path:
+    return home_of(port) / "pid"
+
+
+def _running_process(port: int) -> psutil.Process | None:
+    """The process on a port, also one that does not answer any more."""
+    try:
+        answer = _ask(port, "GET", _STATUS_PATH)
+    except LocalAwsError:
+        answer = None
+    with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
+        if answer is not None:
+            return psutil.Process(answer["pid"])
+        process = psutil.Process(int(_pid_file(port).read_text()))
+        # The number may have gone to another program since.
+        if "whippet.local" in process.cmdline() and str(port) in process.cmdline():
+            return process
+    return None
+
+
+def _session_of(process: psutil.Process) -> list[psutil.Process]:
+    """The processes that live and die with it."""
+    members = []
+    for other in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if other.pid != process.pid and os.getsid(other.pid) == process.pid:
+                members.append(other)
+    return members
+
+
+def _ask(port: int, method: str, path: str, headers: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+    """Asks local AWS; None where it does not run, also where something else answers.
+
+    Raises:
+        LocalAwsError: it listens and does not answer.
+    """
+    request = urllib.request.Request(  # noqa: S310 - always http
+        url(port) + path, method=method, headers=dict(headers or {})
+    )
+    try:
+        with _http.open(request, timeout=ANSWER_TIMEOUT) as response:
+            answer = json.load(response)
+    except TimeoutError:
+        raise LocalAwsError(f"What listens on port {port} does not answer: `whippet local down` ends it.") from None
+    except (OSError, ValueError):
+        return None
+    return answer if isinstance(answer, dict) and "started_at" in answer else None
+
+
+def _read_status(answer: Mapping[str, Any]) -> Status:
+    endpoints = tuple(
+        EndpointStatus(one["name"], one["status"], tuple(InstanceStatus(**instance) for instance in one["instances"]))
+        for one in answer["endpoints"]
+    )
+    functions = tuple(FunctionStatus(**one) for one in answer["functions"])
+    return Status(**{**answer, "endpoints": endpoints, "functions": functions, "log": Path(answer["log"])})

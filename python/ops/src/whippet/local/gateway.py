@@ -1,0 +1,164 @@
+"""The WSGI application: checks each call with IAM, answers what moto only records, and leaves the rest to moto."""
+
+from __future__ import annotations
+
+import io
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from random import Random
+from typing import Any
+
+from moto.backends import get_backend
+from moto.core.request import Request
+from moto.core.routing import get_service_router
+from moto.moto_api._internal.models import moto_api_backend
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response
+
+from whippet.local import moto_gaps, runtime
+from whippet.local.calls import AwsError, Call, error_answer, identify, json_answer
+from whippet.local.endpoints import Endpoints
+from whippet.local.functions import Functions
+from whippet.local.principals import Principals
+from whippet.local.settings import ACCOUNT, Settings
+
+log = logging.getLogger(__name__)
+
+#: Answers a call as moto does.
+Forward = Callable[[Call], Response]
+#: Answers a call; it may let moto answer and mend that.
+Handler = Callable[[Call, Forward], Response]
+#: By service and operation, in botocore's names.
+Handlers = Mapping[tuple[str, str], Handler]
+
+#: Local AWS's own paths, which no AWS service has.
+STATUS_PATH = "/_whippet/status"
+RESET_PATH = "/_whippet/reset"
+#: A header that a web page cannot send to another origin without asking first: no page can empty local AWS.
+RESET_HEADER = "X-Whippet-Reset"
+
+#: The services that the project uses.
+WARM_SERVICES = ("sts", "s3", "iam", "sagemaker", "sagemaker-runtime", "lambda", "logs", "ssm", "ec2")
+#: moto's names of services, where they are not botocore's.
+MOTO_NAMES = {"sagemaker-runtime": "sagemakerruntime"}
+
+
+class Gateway:
+    """One local AWS: all of its state, behind one WSGI application.
+
+    Args:
+        settings: how it runs.
+        pid: the process that is reported.
+        random: chooses among variants by weight.
+    """
+
+    def __init__(self, settings: Settings, pid: int, random: Random) -> None:
+        self._settings = settings
+        self._pid = pid
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._principals = Principals()
+        self._endpoints = Endpoints(settings, random)
+        self._functions = Functions(settings)
+        self._handlers: Handlers = {**moto_gaps.HANDLERS, **self._endpoints.handlers(), **self._functions.handlers()}
+        self._begin()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answers one HTTP request."""
+        request = _whole_request(environ)
+        response = self._own_answer(request) or self._answer(request)
+        return response(environ, start_response)
+
+    def status(self) -> dict[str, Any]:
+        """What runs, as `whippet local status` tells it."""
+        return {
+            "url": self._settings.url,
+            "pid": self._pid,
+            "id": self._id,
+            "started_at": self._started_at,
+            "region": self._settings.region,
+            "account": ACCOUNT,
+            "endpoints": self._endpoints.status(),
+            "functions": self._functions.status(),
+            "log": str(self._settings.log),
+        }
+
+    def reset(self) -> None:
+        """Empties everything; what starts afterwards has a new id."""
+        self.stop()
+        moto_api_backend.reset()
+        self._begin()
+
+    def warm_up(self) -> None:
+        """Loads what the first call of each service would wait for, mostly botocore's models and moto's AMIs."""
+        for service in WARM_SERVICES:
+            get_service_router(service)
+            host = MOTO_NAMES.get(service, service)
+            backend = get_backend(host)[ACCOUNT]  # type: ignore[call-overload]
+            backend["aws" if service in ("iam", "s3", "sts") else self._settings.region]
+
+    def stop(self) -> None:
+        """Ends every process and removes what they ran on."""
+        self._endpoints.stop()
+        self._functions.stop()
+        self._principals.reset()
+        shutil.rmtree(self._settings.work, ignore_errors=True)
+
+    def _begin(self) -> None:
+        self._id = uuid.uuid4().hex
+        self._started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        shutil.rmtree(self._settings.work, ignore_errors=True)
+        runtime.link_packages(self._settings.work / "runtime")
+
+    def _own_answer(self, request: Request) -> Response | None:
+        match (request.method, request.path):
+            case ("GET", p) if p == STATUS_PATH:
+                return json_answer(self.status())
+            case ("POST", p) if p == RESET_PATH and RESET_HEADER in request.headers:
+                self.reset()
+                return json_answer(self.status())
+        return None
+
+    def _answer(self, request: Request) -> Response:
+        service, protocol = "", "json"
+        try:
+            call = identify(request)
+            service, protocol = call.service, call.protocol
+            self._principals.authorise(call)
+            handler = self._handlers.get((call.service, call.operation))
+            return handler(call, self._forward) if handler else self._forward(call)
+        except AwsError as error:
+            return error_answer(error, service, protocol)
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            failure = AwsError("InternalFailure", "Local AWS failed: its log says why.", status=500)
+            return error_answer(failure, service, protocol)
+
+    def _forward(self, call: Call) -> Response:
+        """Lets moto answer.
+
+        Raises:
+            AwsError: moto does not implement the operation. The status 501 keeps clients from trying again and again.
+        """
+        environ = call.request.environ
+        environ["wsgi.input"].seek(0)
+        try:
+            return Response.from_app(self._moto, environ, buffered=True)
+        except NotImplementedError:
+            message = f"Local AWS does not implement {call.service}:{call.operation or call.request.path}."
+            log.warning(message)
+            raise AwsError("NotImplemented", message, status=501) from None
+        except HTTPException as error:  # raised outside of moto's own handling, as by a path that no service has
+            return Response.force_type(error.get_response(environ))
+
+
+def _whole_request(environ: dict[str, Any]) -> Request:
+    """Reads a request's body to its end, so that the connection can be kept and the body read more than once."""
+    body = Request(environ).get_data(cache=False)
+    environ["wsgi.input"] = io.BytesIO(body)
+    environ["CONTENT_LENGTH"] = str(len(body))
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+    return Request(environ)

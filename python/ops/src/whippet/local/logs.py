@@ -1,0 +1,71 @@
+"""Writes to CloudWatch Logs as the services do: with the permissions of a role, and silently not without them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from moto.logs.models import logs_backends
+
+from whippet.local.actions import Need, log_stream_arn
+from whippet.local.iam import Decision
+from whippet.local.principals import role_principal
+from whippet.local.settings import ACCOUNT
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)
+
+
+class LogStream:
+    """One stream of a log group, made with its first lines.
+
+    Args:
+        role_arn: whose permissions decide; lines it may not write are dropped, as on AWS.
+        region: where the group is.
+        group: the name of the group; made where the role may.
+        name: the name of the stream.
+        clock: gives the time of the lines in milliseconds since 1970.
+    """
+
+    def __init__(self, role_arn: str, region: str, group: str, name: str, clock: Callable[[], int] = now_ms) -> None:
+        self.region = region
+        self.group = group
+        self.name = name
+        self._role_arn = role_arn
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    @property
+    def group_arn(self) -> str:
+        """The ARN of the log group."""
+        return f"arn:aws:logs:{self.region}:{ACCOUNT}:log-group:{self.group}"
+
+    def write(self, lines: Sequence[str]) -> None:
+        """Appends lines, one event each."""
+        if not lines:
+            return
+        now = self._clock()
+        with self._lock:
+            if self._exists() and self._may("logs:PutLogEvents", self.name):
+                events = [{"timestamp": now, "message": line} for line in lines]
+                logs_backends[ACCOUNT][self.region].put_log_events(self.group, self.name, events)
+
+    def _exists(self) -> bool:
+        """Makes the group and the stream where they are missing and the role may."""
+        backend = logs_backends[ACCOUNT][self.region]
+        if self.group not in backend.groups:
+            if not self._may("logs:CreateLogGroup", ""):
+                return False
+            backend.create_log_group(self.group, {})
+        if self.name not in backend.groups[self.group].streams:
+            if not self._may("logs:CreateLogStream", self.name):
+                return False
+            backend.create_log_stream(self.group, self.name)
+        return True
+
+    def _may(self, action: str, stream: str) -> bool:
+        need = Need(action, log_stream_arn(self.region, ACCOUNT, self.group, stream))
+        return role_principal(self._role_arn).decide(need) is Decision.ALLOWED
