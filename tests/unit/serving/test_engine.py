@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,30 @@ def test_takes_pytorch_where_the_archive_holds_nothing_else(model_copy: Path) ->
     assert load_engine(read_archive(model_copy), EngineChoice.AUTO, threads=1).name == "torch"
 
 
-def test_says_so_when_no_engine_fits_the_archive(model_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_says_what_to_install_for_the_archives_weights(model_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rewrite(model_copy, weights={"openvino": "model.xml"})
     hide("openvino", monkeypatch)
 
-    with pytest.raises(ModelError, match="weights for openvino"):
+    with pytest.raises(ModelError, match="pip install openvino"):
         load_engine(read_archive(model_copy), EngineChoice.AUTO, threads=1)
+
+
+def test_says_that_the_archive_holds_nothing_for_the_chosen_engine(model_copy: Path) -> None:
+    rewrite(model_copy, weights={"openvino": "model.xml"})
+
+    with pytest.raises(ModelError, match="no weights for torch"):
+        load_engine(read_archive(model_copy), EngineChoice.TORCH, threads=1)
+
+
+def test_does_not_blame_the_archive_for_an_engine_that_cannot_be_imported(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "openvino.py").write_text("raise RuntimeError('no libtbb')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "openvino")
+
+    with pytest.raises(ModelError, match="openvino is installed, but cannot be imported: no libtbb"):
+        load_engine(read_archive(tiny_model), EngineChoice.AUTO, threads=1)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import threading
 import warnings
@@ -53,26 +54,40 @@ def load_engine(archive: Archive, choice: EngineChoice, threads: int) -> Engine:
     Raises:
         ModelError: If no engine fits the archive and this installation, or the weights do not fit model.json.
     """
+    name = _choose(archive, choice)
+    format_, engine_type = _ENGINES[name]
+    weights = archive.weights_file(format_)
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        raise ModelError(f"{name} is installed, but cannot be imported: {_last_line(error)}") from error
+    try:
+        engine = engine_type(weights, archive.preprocessing, threads)
+        side = archive.preprocessing.crop
+        logits = engine(np.zeros((side, side, 3), dtype=np.uint8), alone=True)
+    except (RuntimeError, ValueError) as error:  # what both libraries raise for files they cannot take
+        raise ModelError(f"{weights.name} cannot be loaded ({_last_line(error)}): pack the archive again") from error
+    if logits.shape != (len(archive.classes),):
+        raise ModelError(
+            f"{weights.name} answers with the shape {logits.shape}, but model.json names "
+            f"{len(archive.classes)} classes: pack the archive again"
+        )
+    return engine
+
+
+def _choose(archive: Archive, choice: EngineChoice) -> EngineChoice:
     wanted = list(_ENGINES) if choice is EngineChoice.AUTO else [choice]
-    for name in wanted:
-        format_, engine_type = _ENGINES[name]
-        if format_ in archive.weights and importlib.util.find_spec(name.value):
-            weights = archive.weights_file(format_)
-            try:
-                engine = engine_type(weights, archive.preprocessing, threads)
-                side = archive.preprocessing.crop
-                logits = engine(np.zeros((side, side, 3), dtype=np.uint8), alone=True)
-            except (RuntimeError, ValueError) as error:  # what both libraries raise for files they cannot take
-                reason = str(error).strip().rpartition("\n")[2]
-                raise ModelError(f"{weights.name} cannot be loaded ({reason}): pack the archive again") from error
-            if logits.shape != (len(archive.classes),):
-                raise ModelError(
-                    f"{weights.name} answers with the shape {logits.shape}, but model.json names "
-                    f"{len(archive.classes)} classes: pack the archive again"
-                )
-            return engine
-    held = " and ".join(archive.weights)
-    raise ModelError(f"the archive holds weights for {held}; install {' or '.join(wanted)} and pack weights for it")
+    fitting = [name for name in wanted if _ENGINES[name][0] in archive.weights]
+    if not fitting:
+        raise ModelError(f"the archive holds no weights for {choice}: choose another with --engine")
+    for name in fitting:
+        if importlib.util.find_spec(name):
+            return name
+    raise ModelError(f"the archive's weights need a package that is not installed: pip install {' or '.join(fitting)}")
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().rpartition("\n")[2]
 
 
 class OpenVINOEngine:
