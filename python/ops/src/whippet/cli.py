@@ -1,0 +1,290 @@
+"""The `whippet` command: thin functions over the modules that do the work."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from whippet import __version__, deployment, project
+from whippet.errors import WhippetError
+from whippet.local import control as local_aws
+from whippet.local.settings import DEFAULT_PORT
+from whippet.predict import Answer, ask
+
+errors = Console(stderr=True)
+output = Console(width=None if sys.stdout.isatty() else 120)  # a file or a log has no width of its own
+
+
+class WhippetGroup(TyperGroup):
+    """Turns what a user can run into: one line on stderr and an exit code, never a trace."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except WhippetError as error:
+            fail(str(error))
+        except (ClientError, BotoCoreError) as error:
+            fail(f"AWS: {error}")
+        except KeyboardInterrupt:
+            errors.print("Interrupted.")
+            raise typer.Exit(128 + signal.SIGINT) from None
+
+
+def fail(message: str) -> NoReturn:
+    """Prints the one line and ends the command."""
+    errors.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+app = typer.Typer(
+    cls=WhippetGroup,
+    name="whippet",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train an image classifier, rehearse its deployment on local AWS, deploy it with Terraform.",
+)
+local = typer.Typer(no_args_is_help=True, help="Local AWS on 127.0.0.1: start, look at, empty, stop.")
+data = typer.Typer(no_args_is_help=True, help="Draw the sample set; check a folder of photos.")
+app.add_typer(local, name="local")
+app.add_typer(data, name="data")
+
+Environment = Annotated[str, typer.Option("--env", help="local, dev or prod: which envs/*.tfvars to use.")]
+Port = Annotated[int, typer.Option(envvar="WHIPPET_PORT", help="The port of local AWS.", min=1, max=65535)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before changing an environment on AWS.")]
+
+#: The training package has its own command line; what follows the command is handed to it as it is.
+PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def here() -> project.Project:
+    """The checkout that the command works in."""
+    return project.find_project(Path.cwd())
+
+
+def deployed(environment: str, port: int) -> deployment.Deployment:
+    """The environment that the command works on."""
+    return deployment.Deployment(here(), environment, port)
+
+
+def confirmation(yes: bool) -> Callable[[str], bool]:
+    """A function that shows a plan and asks."""
+
+    def confirm(plan: str) -> bool:
+        output.print(plan, highlight=False, markup=False, soft_wrap=True)
+        return yes or typer.confirm("Go ahead?")
+
+    return confirm
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+) -> None:
+    """Handles what is common to all commands."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    if show:
+        output.print(__version__)
+        raise typer.Exit
+
+
+def run_training(module: str, prog: str, arguments: list[str]) -> None:
+    """Runs a command of the training package, on this terminal, and ends with its exit code if it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], env={**os.environ, "WHIPPET_PROG": prog}, check=False
+    )
+    if done.returncode != 0:
+        raise typer.Exit(done.returncode)
+
+
+@app.command(context_settings=PASS_THROUGH)
+def train(ctx: typer.Context) -> None:
+    """Train on a folder of photos, SPLIT/CLASS/* or CLASS/*; `whippet train --help` lists every flag.
+
+    Without --out the run lies in build/run, and its model becomes build/model.tar.gz, which `whippet deploy` takes.
+
+    Example: whippet train photos/
+    """
+    own_folder = any(argument.partition("=")[0] in ("--out", "--help") for argument in ctx.args)
+    run = here().build / "run"
+    run_training("whippet_training.train", "whippet train", [*ctx.args, *([] if own_folder else ["--out", str(run)])])
+    if not own_folder:
+        keep_model(run / "model.tar.gz", here().model)
+        errors.print(f"The model is in {here().model}: deploy it with `whippet deploy --env local`.", soft_wrap=True)
+
+
+def keep_model(trained: Path, kept: Path) -> None:
+    """Makes a trained model the one that `whippet deploy` takes, in one step."""
+    with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+        shutil.copyfile(trained, Path(folder, kept.name)).replace(kept)
+
+
+@data.command(context_settings=PASS_THROUGH)
+def sample(ctx: typer.Context) -> None:
+    """Draw the built-in sample set.
+
+    Example: whippet data sample build/sample
+    """
+    run_training("whippet_training.data", "whippet data", ["sample", *ctx.args])
+
+
+@data.command(context_settings=PASS_THROUGH)
+def check(ctx: typer.Context) -> None:
+    """Check a folder of photos and say what is wrong with it.
+
+    Example: whippet data check photos/
+    """
+    run_training("whippet_training.data", "whippet data", ["check", *ctx.args])
+
+
+@local.command()
+def up(port: Port = DEFAULT_PORT, as_json: Json = False) -> None:
+    """Start local AWS.
+
+    Example: whippet local up
+    """
+    running = local_aws.status(port)
+    show_status(running or local_aws.up(port), as_json, "Local AWS already runs" if running else "Local AWS runs")
+
+
+@local.command()
+def status(port: Port = DEFAULT_PORT, as_json: Json = False) -> None:
+    """Say what runs in local AWS.
+
+    Example: whippet local status --json
+    """
+    running = local_aws.status(port)
+    if running is None:
+        raise WhippetError(f"Local AWS does not run on port {port}: start it with `whippet local up`.")
+    show_status(running, as_json, "Local AWS runs")
+
+
+@local.command()
+def reset(port: Port = DEFAULT_PORT, as_json: Json = False) -> None:
+    """Empty local AWS: every resource and every process in it goes.
+
+    Example: whippet local reset
+    """
+    show_status(local_aws.reset(port), as_json, "Local AWS is empty")
+
+
+@local.command()
+def down(port: Port = DEFAULT_PORT) -> None:
+    """Stop local AWS and every process in it.
+
+    Example: whippet local down
+    """
+    stopped = local_aws.down(port)
+    output.print("Local AWS is stopped." if stopped else f"Local AWS does not run on port {port}.")
+
+
+def show_status(running: local_aws.Status, as_json: bool, sentence: str) -> None:
+    """Prints what runs, for people or for machines."""
+    if as_json:
+        output.print_json(json.dumps(dataclasses.asdict(running), default=str))
+        return
+    where = f"{running.url}, account {running.account}, region {running.region}, log {running.log}"
+    output.print(f"{sentence}: {where}", soft_wrap=True)
+    for endpoint in running.endpoints:
+        output.print(f"  endpoint {endpoint.name}: {endpoint.status}, {len(endpoint.instances)} instance(s)")
+    for function in running.functions:
+        output.print(f"  function {function.name}: {function.busy} of {function.environments} environment(s) busy")
+    output.print(f"Any AWS client reaches it with AWS_ENDPOINT_URL={running.url}")
+
+
+@app.command()
+def deploy(
+    env: Environment = "local",
+    model: Annotated[Path | None, typer.Option(help="The archive to serve.  [default: build/model.tar.gz]")] = None,
+    port: Port = DEFAULT_PORT,
+    yes: Yes = False,
+) -> None:
+    """Build, plan, apply and smoke-test an environment.
+
+    Example: whippet deploy --env local
+    """
+    target = deployed(env, port)
+    seconds = deployment.deploy(target, model or target.project.model, confirmation(yes), errors)
+    output.print(f"{target.environment} is up: {len(target.terraform.resources())} resources in {seconds:.0f} s.")
+    output.print(f"Ask it: whippet predict PHOTO --env {target.environment}")
+
+
+@app.command()
+def destroy(env: Environment = "local", port: Port = DEFAULT_PORT, yes: Yes = False) -> None:
+    """Tear an environment down.
+
+    Example: whippet destroy --env local
+    """
+    count = deployment.destroy(deployed(env, port), confirmation(yes), errors)
+    output.print(f"{count} resources destroyed." if count else f"Nothing was deployed to {env}.")
+
+
+@app.command()
+def predict(
+    photos: Annotated[list[Path], typer.Argument(help="Pictures: JPEG, PNG or WebP.", show_default=False)],
+    env: Environment = "local",
+    top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
+    port: Port = DEFAULT_PORT,
+    as_json: Json = False,
+) -> None:
+    """Ask the deployed Lambda what is in a photo.
+
+    Example: whippet predict dog.jpg
+    """
+    for photo in photos:
+        if not photo.is_file():
+            raise WhippetError(f"There is no photo at {photo}.")
+    target = deployed(env, port)
+    client, function_name = target.client("lambda"), target.outputs["lambda_function_name"]
+    answers = {photo: ask(client, function_name, photo.read_bytes(), top_k) for photo in photos}
+    if as_json:
+        output.print_json(json.dumps({str(photo): dataclasses.asdict(answer) for photo, answer in answers.items()}))
+    else:
+        output.print(answers_table(answers, top_k))
+    if any(answer.label is None for answer in answers.values()):
+        raise typer.Exit(1)
+
+
+def answers_table(answers: dict[Path, Answer], top_k: int) -> Table:
+    """One row a photo: the classes with their scores, or what went wrong, and the time."""
+    table = Table("photo", f"top {top_k}", "ms")
+    for photo, answer in answers.items():
+        told = ", ".join(f"{item.label} {item.score:.2f}" for item in answer.predictions)
+        table.add_row(photo.name, told or f"{answer.status}: {answer.detail}", f"{answer.seconds * 1000:.0f}")
+    return table
+
+
+@app.command()
+def demo(
+    photos: Annotated[
+        Path | None, typer.Option("--data", help="A folder of photos.  [default: the built-in sample set]")
+    ] = None,
+    port: Port = DEFAULT_PORT,
+) -> None:
+    """Run the whole line on this machine and leave it up.
+
+    Example: whippet demo --data photos/
+    """
+    from whippet import demo as whole_line
+
+    whole_line.run(here(), photos, port, output)
+
+
+if __name__ == "__main__":
+    app()

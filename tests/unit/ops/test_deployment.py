@@ -1,0 +1,82 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from whippet import deployment as deployments
+from whippet.deployment import Deployment, deploy
+from whippet.errors import WhippetError
+from whippet.project import Project
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "terraform").mkdir()
+    return Project(tmp_path)
+
+
+def running(monkeypatch: pytest.MonkeyPatch, local_aws_id: str | None) -> None:
+    """Local AWS as the commands see it: its identity, or None where it does not run."""
+    status = None if local_aws_id is None else SimpleNamespace(id=local_aws_id)
+    monkeypatch.setattr(deployments.local_aws, "status", lambda port: status)
+
+
+def deployed_to(deployment: Deployment, local_aws_id: str) -> Path:
+    state = deployment.project.terraform / "terraform.tfstate.d" / deployment.workspace
+    state.mkdir(parents=True)
+    (state / "terraform.tfstate").write_text("{}")
+    (state / "local_aws.json").write_text(json.dumps({"local_aws_id": local_aws_id}))
+    return state
+
+
+def test_environments_side_by_side_have_workspaces_of_their_own(project: Project) -> None:
+    targets = [Deployment(project, "local"), Deployment(project, "local", 5000), Deployment(project, "dev")]
+    assert [target.workspace for target in targets] == ["local", "local-5000", "dev"]
+
+
+def test_an_unknown_environment_is_refused_with_the_known_ones(project: Project) -> None:
+    with pytest.raises(WhippetError, match="local, dev, prod"):
+        Deployment(project, "staging")
+
+
+def test_only_the_local_environment_is_pointed_at_local_aws(project: Project) -> None:
+    local = Deployment(project, "local", 5000).variables(project.model)
+    assert local[0] == "-var-file=envs/local.tfvars"
+    assert "local_aws_url=http://127.0.0.1:5000" in local
+    assert not any("local_aws_url" in argument for argument in Deployment(project, "prod").variables(project.model))
+
+
+def test_deploying_without_a_model_says_how_to_get_one(project: Project) -> None:
+    with pytest.raises(WhippetError, match="whippet train"):
+        deploy(Deployment(project, "local"), project.model, lambda plan: True, QUIET)
+
+
+def test_destroy_forgets_a_state_whose_local_aws_is_gone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Deployment(project, "local")
+    state = deployed_to(target, "earlier")
+    running(monkeypatch, None)
+    assert deployments.destroy(target, lambda plan: True, QUIET) == 0
+    assert not state.exists()
+
+
+@pytest.mark.parametrize(("now", "kept"), [("same", True), ("restarted", False)])
+def test_deploy_keeps_the_state_of_the_local_aws_that_still_runs(
+    project: Project, monkeypatch: pytest.MonkeyPatch, now: str, kept: bool
+) -> None:
+    target = Deployment(project, "local")
+    state = deployed_to(target, "same")
+    running(monkeypatch, now)
+    deployments.use_running_local_aws(target)
+    assert (state / "terraform.tfstate").exists() is kept
+    assert json.loads((state / "local_aws.json").read_text()) == {"local_aws_id": now}
+
+
+def test_nothing_deployed_says_what_to_run(project: Project) -> None:
+    target = Deployment(project, "dev")
+    target.terraform.output = dict  # type: ignore[method-assign,assignment]
+    with pytest.raises(WhippetError, match="whippet deploy --env dev"):
+        _ = target.outputs
