@@ -119,9 +119,9 @@ class _Compiled:
     def __init__(self, graph: Any, streams: int, threads: int) -> None:
         import openvino
 
-        self._model = openvino.Core().compile_model(
-            graph, "CPU", {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads}
-        )
+        # in f32, as training computed: by default OpenVINO takes bf16 where the processor has it, and scores move
+        settings = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+        self._model = openvino.Core().compile_model(graph, "CPU", settings)
         self._local = threading.local()
 
     def __call__(self, pixels: Pixels) -> Logits:
