@@ -71,7 +71,7 @@ variable "lambda_zip" {
 variable "training_package" {
   description = "The training package, relative to this folder. A changed file replaces the training instance."
   type        = string
-  default     = "../build/training.zip"
+  default     = "../build/training.tar.gz"
 }
 
 variable "artifacts_force_destroy" {
