@@ -116,6 +116,34 @@ def delete_model_package_group(call: Call, forward: Forward) -> Response:
     return json_answer({})
 
 
+#: What moto drops of a notebook instance, with AWS's default where it has one.
+NOTEBOOK_EXTRAS = {"PlatformIdentifier": "notebook-al2-v2", "InstanceMetadataServiceConfiguration": None}
+
+
+def create_notebook_instance(call: Call, forward: Forward) -> Response:
+    """CreateNotebookInstance drops the platform and the metadata service's version: the one forces replacement.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateNotebookInstance.html
+    """
+    answer = forward(call)
+    if answer.status_code == 200:
+        notebook: Any = sagemaker_backends[ACCOUNT][call.region].get_notebook_instance(
+            call.params["NotebookInstanceName"]
+        )
+        notebook.extras = {name: call.params.get(name, default) for name, default in NOTEBOOK_EXTRAS.items()}
+    return answer
+
+
+def describe_notebook_instance(call: Call, forward: Forward) -> Response:
+    """DescribeNotebookInstance tells what CreateNotebookInstance has kept."""
+    answer = forward(call)
+    if answer.status_code != 200:
+        return answer
+    notebook: Any = sagemaker_backends[ACCOUNT][call.region].get_notebook_instance(call.params["NotebookInstanceName"])
+    extras = {name: value for name, value in notebook.extras.items() if value is not None}
+    return json_answer({**json.loads(answer.get_data()), **extras})
+
+
 #: UpdateNotebookInstance's parameters, and moto's names of what they change.
 NOTEBOOK_ATTRIBUTES = {
     "AcceleratorTypes": "accelerator_types",
@@ -134,13 +162,14 @@ def update_notebook_instance(call: Call, forward: Forward) -> Response:
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_UpdateNotebookInstance.html
     """
-    notebook = sagemaker_backends[ACCOUNT][call.region].get_notebook_instance(call.params["NotebookInstanceName"])
+    notebook: Any = sagemaker_backends[ACCOUNT][call.region].get_notebook_instance(call.params["NotebookInstanceName"])
     if notebook.status not in ("Stopped", "Failed"):
         message = f"Status ({notebook.status}) not in ([Stopped, Failed]). Unable to transition to (Updating)"
         raise AwsError("ValidationException", f"{message} for Notebook Instance ({notebook.arn})")
     for parameter, attribute in NOTEBOOK_ATTRIBUTES.items():
         if parameter in call.params:
             setattr(notebook, attribute, call.params[parameter])
+    notebook.extras.update({name: call.params[name] for name in NOTEBOOK_EXTRAS if name in call.params})
     notebook.last_modified_time = utcnow()
     return json_answer({})
 
@@ -166,6 +195,19 @@ def describe_images(call: Call, forward: Forward) -> Response:
     """The AMI itself, for a caller that has kept its id."""
     _add_deep_learning_ami(call.region)
     return forward(call)
+
+
+def modify_instance_attribute(call: Call, forward: Forward) -> Response:
+    """ModifyInstanceAttribute takes away the security groups, whichever other attribute it is to change.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyInstanceAttribute.html
+    """
+    instance: Any = ec2_backends[ACCOUNT][call.region].get_instance(call.params["InstanceId"])
+    groups = instance.security_groups
+    answer = forward(call)
+    if not any(name.startswith("GroupId") for name in call.params):
+        instance.security_groups = groups
+    return answer
 
 
 def _add_deep_learning_ami(region: str) -> None:
@@ -239,11 +281,14 @@ HANDLERS: Handlers = {
     ("application-autoscaling", "TagResource"): tag_scaling_resource,
     ("application-autoscaling", "UntagResource"): untag_scaling_resource,
     ("ec2", "DescribeImages"): describe_images,
+    ("ec2", "ModifyInstanceAttribute"): modify_instance_attribute,
     ("ec2", "RunInstances"): describe_images,
     ("sagemaker", "CreateModel"): create_model,
+    ("sagemaker", "CreateNotebookInstance"): create_notebook_instance,
     ("sagemaker", "DeleteModelPackageGroup"): delete_model_package_group,
     ("sagemaker", "DescribeEndpoint"): describe_endpoint,
     ("sagemaker", "DescribeEndpointConfig"): describe_endpoint_config,
+    ("sagemaker", "DescribeNotebookInstance"): describe_notebook_instance,
     ("sagemaker", "UpdateNotebookInstance"): update_notebook_instance,
     ("ssm", "GetParameter"): public_ami_parameter,
     ("ssm", "GetParameters"): public_ami_parameter,
