@@ -36,8 +36,9 @@ import numpy as np
 import typer
 import uvloop
 from PIL import Image
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 import _bench
 
@@ -152,6 +153,8 @@ def unpack(model: Path, folder: Path) -> Path:
     try:
         with tarfile.open(model) as archive:
             archive.extractall(folder, filter="data")
+        for file in folder.rglob("*"):
+            os.utime(file)  # reproducible archives date from 1970, which the .mar file's zip cannot express
         weights = json.loads((folder / "model.json").read_text())["weights"]
     except (OSError, tarfile.TarError, KeyError, ValueError) as error:
         raise BenchmarkError(f"{model} cannot be read ({error}): train one first, or name it with --model.") from error
@@ -253,12 +256,20 @@ def torchserve(commands: Path, model_folder: Path, work: Path, workers: int, thr
                 lambda answer: max(answer, key=answer.get),
             )
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            _end_group(process)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it started; TorchServe's launcher is gone long before its Java process is."""
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
+    for _ in range(200):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait_for_workers(process: subprocess.Popen[bytes], url: str, workers: int, log: Path) -> None:
@@ -331,14 +342,14 @@ def measure(sides: Sequence[Side], photos: Sequence[bytes], seconds: float, roun
 
 def print_table(figures: dict[str, Any]) -> None:
     """Print medians, with the extremes of the throughput."""
-    table = Table("server", *("callers", "requests/s", "min-max", "p50 ms", "p95 ms", "p99 ms", "errors"))
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table(Column("server", no_wrap=True), box=box.SIMPLE, pad_edge=False)
+    for heading in ("callers", "req/s", "min-max", "p50 ms", "p95 ms", "p99 ms", "errors"):
+        table.add_column(heading, justify="right")
     for name, per_concurrency in figures.items():
         for concurrency, row in per_concurrency.items():
             medians = [f"{row[key]['median']:.1f}" for key in ("p50_ms", "p95_ms", "p99_ms")]
             rps = row["rps"]
-            extremes = f"{rps['min']:.1f}-{rps['max']:.1f}"
+            extremes = f"{rps['min']:.0f}-{rps['max']:.0f}"
             table.add_row(name, concurrency, f"{rps['median']:.1f}", extremes, *medians, str(row["errors"]))
     console.print(table)
 
