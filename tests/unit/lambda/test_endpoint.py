@@ -127,9 +127,30 @@ def test_a_fault_behind_the_function_is_a_502_that_keeps_aws_out_of_the_answer(r
     assert len(runtime.requests) == 1
 
 
-@pytest.mark.parametrize("status", [500, 503])
-def test_a_fault_that_passes_is_tried_once_more(runtime: Runtime, status: int) -> None:
-    runtime.replies[:] = [Reply(status, {}, "InternalFailure"), Reply()]
+def test_a_container_too_slow_for_sagemaker_is_a_504(runtime: Runtime) -> None:
+    message = "Your invocation timed out while waiting for a response from container primary."
+    document = {"Message": f"Received server error (0) from primary: {message}", "OriginalStatusCode": 0}
+    runtime.replies[:] = [Reply(424, {**document, "OriginalMessage": message}, "ModelError")]
+    assert problem_of(runtime).status == 504
+
+
+def test_a_busy_container_is_not_asked_again(runtime: Runtime) -> None:
+    runtime.replies[:] = [model_error(503, "busy")]
+    assert problem_of(runtime).status == 429
+    assert len(runtime.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(500, {}, "InternalFailure"),
+        Reply(503, {}, "ServiceUnavailable"),
+        Reply(429, {}, "TooManyRequestsException"),
+        Reply(400, {"message": "Rate exceeded"}, "ThrottlingException"),
+    ],
+)
+def test_a_fault_that_passes_is_tried_once_more(runtime: Runtime, reply: Reply) -> None:
+    runtime.replies[:] = [reply, Reply()]
     assert invoke(runtime) == PREDICTIONS
     assert len(runtime.requests) == 2
 

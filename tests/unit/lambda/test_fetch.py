@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -41,7 +42,11 @@ class Site:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, request: object, client_address: object) -> None:
+                pass  # clients that hang up, or refuse the certificate, are what these tests are about
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.server.socket = self.server_tls.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -70,10 +75,14 @@ def site() -> Iterator[Site]:
 
 
 def read(site: Site, url: str = f"https://{HOST}/dogs/1.jpg?size=2", seconds: float = 5, **more: Any) -> bytes:
-    import time
-
-    arguments: dict[str, Any] = {"resolve": lambda host: [PUBLIC], "connect": site.connect, "limit": 1000, **more}
-    return fetch.read(url, frozenset({HOST}), deadline=Deadline(time.monotonic() + seconds), **arguments)
+    arguments: dict[str, Any] = {
+        "allowed_hosts": {HOST},
+        "limit": 1000,
+        "resolve": lambda host: [PUBLIC],
+        "connect": site.connect,
+        **more,
+    }
+    return fetch.read(url, deadline=Deadline(time.monotonic() + seconds), **arguments)
 
 
 def status_of(site: Site, *arguments: Any, **more: Any) -> int:
@@ -124,10 +133,32 @@ def test_hosts_that_are_not_on_the_list_are_refused(site: Site, url: str) -> Non
     assert site.connected_to == []
 
 
-def test_the_list_is_empty_by_default(site: Site) -> None:
-    with pytest.raises(Problem) as raised:
-        fetch.read(f"https://{HOST}/", frozenset(), 1000, Deadline(1e9), lambda host: [PUBLIC], site.connect)
-    assert raised.value.status == 403
+def test_an_empty_list_allows_nothing(site: Site) -> None:
+    assert status_of(site, allowed_hosts=()) == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("a.example.org", True),
+        ("b.a.example.org", True),
+        ("example.org", False),
+        ("evilexample.org", False),
+        ("a.example.org.evil.example", False),
+    ],
+)
+def test_a_wildcard_allows_the_names_below_a_domain(host: str, allowed: bool) -> None:
+    assert fetch.is_allowed(host, {"*.example.org"}) is allowed
+
+
+def test_an_address_that_nobody_answers_at_is_followed_by_the_next(site: Site) -> None:
+    def connect(host: str, address: str, seconds: float) -> ssl.SSLSocket:
+        if address == "2606:4700::1111":
+            raise OSError("Network is unreachable")
+        return site.connect(host, address, seconds)
+
+    assert read(site, resolve=lambda host: ["2606:4700::1111", PUBLIC], connect=connect) == JPEG
+    assert site.connected_to == [PUBLIC]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +179,11 @@ def test_a_name_that_resolves_into_a_network_is_refused(site: Site, address: str
 @pytest.mark.parametrize("address", [PUBLIC, "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
 def test_public_addresses_pass(address: str) -> None:
     assert fetch.is_public(address)
+
+
+def test_a_name_that_no_resolver_takes_is_a_502(site: Site) -> None:
+    url = f"https://{'a' * 64}.example.org/"
+    assert status_of(site, url, allowed_hosts={"*.example.org"}, resolve=fetch.resolve) == 502
 
 
 def test_a_name_that_does_not_resolve_is_a_502(site: Site) -> None:
@@ -198,6 +234,34 @@ def test_a_host_that_drips_runs_out_of_time(site: Site) -> None:
         stop.set()
 
 
+def test_a_host_that_drips_its_headers_runs_out_of_time(site: Site) -> None:
+    stop = threading.Event()
+
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        while not stop.wait(0.02):
+            request.wfile.write(b"H")
+            request.wfile.flush()
+
+    site.reply = drip
+    try:
+        assert status_of(site, seconds=0.3) == 504
+    finally:
+        stop.set()
+
+
+@pytest.mark.parametrize("framing", [{"Content-Length": "1000"}, {"Transfer-Encoding": "chunked"}])
+def test_half_a_photo_is_not_taken_for_a_whole_one(site: Site, framing: dict[str, str]) -> None:
+    def hang_up(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        for name, value in framing.items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(b"40\r\n" + JPEG)
+
+    site.reply = hang_up
+    assert status_of(site) == 502
+
+
 def test_a_silent_host_runs_out_of_time(site: Site) -> None:
     stop = threading.Event()
     site.reply = lambda request: (stop.wait(30), None)[1]
@@ -218,7 +282,7 @@ def test_a_certificate_for_another_name_is_refused(site: Site) -> None:
 def test_a_certificate_that_nobody_vouches_for_is_refused(site: Site) -> None:
     def connect(host: str, address: str, seconds: float) -> ssl.SSLSocket:
         here = socket.create_connection(("127.0.0.1", site.server.server_port), seconds)
-        return fetch.TLS.wrap_socket(here, server_hostname=host)
+        return fetch.tls().wrap_socket(here, server_hostname=host)
 
     assert status_of(site, connect=connect) == 502
 

@@ -6,25 +6,28 @@ import json
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 from whippet_lambda import event as events
 from whippet_lambda import photo as photos
-from whippet_lambda.config import Config
+from whippet_lambda.config import Config, ConfigError
 from whippet_lambda.deadline import Deadline
 from whippet_lambda.endpoint import Endpoint
 from whippet_lambda.problem import Problem
 
+#: Turns an event into predictions until a deadline, and notes what the log may say of it.
+Predict = Callable[[Any, Deadline, dict[str, Any]], dict[str, Any]]
 
-def answer(event: Any, context: Any, config: Config, endpoint: Endpoint) -> dict[str, Any]:
+
+def answer(event: Any, context: Any, predict: Predict) -> dict[str, Any]:
     """Answers one event; never raises.
 
     Args:
         event: `{"image": base64}`, `{"s3": address}`, `{"url": address}`, or a request by Function URL or HTTP API.
-        context: Lambda's; its remaining time bounds every wait.
-        config: The function's settings.
-        endpoint: The endpoint to ask.
+        context: Lambda's; its remaining time bounds the call.
+        predict: What to ask: a `predictor`.
 
     Returns:
         `statusCode`, `headers` and `body`: predictions as JSON, or a problem document.
@@ -32,7 +35,8 @@ def answer(event: Any, context: Any, config: Config, endpoint: Endpoint) -> dict
     started = time.monotonic()
     facts: dict[str, Any] = {"request_id": context.aws_request_id}
     try:
-        status, body = HTTPStatus.OK, predict(event, Deadline.from_context(context), config, endpoint, facts)
+        deadline = Deadline.from_context(context)
+        status, body = HTTPStatus.OK, deadline.bound(lambda: predict(event, deadline, facts), "The photo")
         headers = {"content-type": "application/json"}
     except Exception as error:
         problem = error if isinstance(error, Problem) else defect(error)
@@ -44,26 +48,30 @@ def answer(event: Any, context: Any, config: Config, endpoint: Endpoint) -> dict
     return {"statusCode": int(status), "headers": headers, "body": json.dumps(body)}
 
 
-def predict(
-    event: Any, deadline: Deadline, config: Config, endpoint: Endpoint, facts: dict[str, Any]
-) -> dict[str, Any]:
-    """Gets the photo that an event names and asks the endpoint about it.
+def predictor(config: Config, endpoint: Endpoint) -> Predict:
+    """Gets the photo that an event names and asks the endpoint about it; raises Problem where that does not succeed."""
 
-    Args:
-        event: What the caller sent.
-        deadline: When the answer must be there.
-        config: The function's settings.
-        endpoint: The endpoint to ask.
-        facts: Takes up what the log may say of the request.
+    def predict(event: Any, deadline: Deadline, facts: dict[str, Any]) -> dict[str, Any]:
+        request = events.parse(event)
+        facts["source"] = request.source
+        photo = photos.read(request, config, deadline)
+        facts["bytes"] = len(photo)
+        return endpoint.invoke(photo, photos.content_type(photo), request.top_k, deadline)
 
-    Raises:
-        Problem: The request ends without a prediction.
+    return predict
+
+
+def not_set_up(error: ConfigError) -> Predict:
+    """Tells every caller what the function's environment lacks.
+
+    An exception while Lambda loads the function would show its stack trace to the caller instead.
     """
-    request = events.parse(event)
-    facts["source"] = request.source
-    photo = photos.read(request, config, deadline)
-    facts["bytes"] = len(photo)
-    return endpoint.invoke(photo, photos.content_type(photo), request.top_k, deadline)
+    detail = f"The function is not set up. {error}"
+
+    def predict(event: Any, deadline: Deadline, facts: dict[str, Any]) -> dict[str, Any]:
+        raise Problem(HTTPStatus.BAD_GATEWAY, detail)
+
+    return predict
 
 
 def defect(error: Exception) -> Problem:
@@ -78,6 +86,7 @@ def defect(error: Exception) -> Problem:
 
 def log(status: HTTPStatus, facts: dict[str, Any], seconds: float) -> None:
     """Writes one line of JSON, which CloudWatch Logs Insights reads by field; no photo, no address, no caller."""
+    # facts are copied, since work that was given up may still add to them.
     level = "ERROR" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "INFO"
     line = {"level": level, "status": int(status), "ms": round(seconds * 1000, 1), **facts}
     sys.stdout.write(json.dumps(line) + "\n")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: The largest body that SageMaker's InvokeEndpoint takes, in bytes.
 #: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 MAX_ENDPOINT_BYTES = 6 * 1024 * 1024
+
+
+#: A host name, or "*." and a domain for every name below it. The last label begins with a letter, so that no spelling
+#: of an IP address is one, and a domain has two labels, so that nobody allows all of ".com".
+HOST = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?")
 
 
 class ConfigError(Exception):
@@ -20,7 +26,8 @@ class Config:
 
     Attributes:
         endpoint_name: The SageMaker endpoint to ask.
-        allowed_url_hosts: Hosts that `{"url": ...}` events may name; none means that such events are refused.
+        allowed_url_hosts: Hosts that `{"url": ...}` events may name, each a name or "*." and a domain; none means that
+            such events are refused.
         max_photo_bytes: The largest photo that is passed on.
     """
 
@@ -33,17 +40,23 @@ class Config:
         """Reads WHIPPET_ENDPOINT_NAME, WHIPPET_ALLOWED_URL_HOSTS and WHIPPET_MAX_PHOTO_BYTES.
 
         Raises:
-            ConfigError: The endpoint's name is missing, or the size is not a whole number above 0.
+            ConfigError: The endpoint's name is missing, a host is not one, or the size is not a whole number above 0.
         """
         name = environment.get("WHIPPET_ENDPOINT_NAME", "").strip()
         if not name:
             raise ConfigError("Set WHIPPET_ENDPOINT_NAME to the name of the SageMaker endpoint.")
-        hosts = environment.get("WHIPPET_ALLOWED_URL_HOSTS", "").split(",")
+        listed = environment.get("WHIPPET_ALLOWED_URL_HOSTS", "").split(",")
+        hosts = frozenset(host.strip().lower() for host in listed if host.strip())
+        for host in sorted(hosts):
+            if not HOST.fullmatch(host):
+                raise ConfigError(
+                    f"WHIPPET_ALLOWED_URL_HOSTS takes names such as images.example.org or *.example.org, not {host!r}."
+                )
         size = environment.get("WHIPPET_MAX_PHOTO_BYTES", str(MAX_ENDPOINT_BYTES))
-        if not size.isdecimal() or int(size) < 1:
+        if not re.fullmatch("[0-9]{1,18}", size) or int(size) < 1:
             raise ConfigError(f"WHIPPET_MAX_PHOTO_BYTES must be a whole number above 0, not {size!r}.")
         return cls(
             endpoint_name=name,
-            allowed_url_hosts=frozenset(host.strip().lower() for host in hosts if host.strip()),
+            allowed_url_hosts=hosts,
             max_photo_bytes=min(int(size), MAX_ENDPOINT_BYTES),
         )

@@ -8,8 +8,10 @@ The signature is botocore's, which the Lambda runtime provides.
 from __future__ import annotations
 
 import json
+import random
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -21,13 +23,19 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from whippet_lambda.config import ConfigError
 from whippet_lambda.deadline import Deadline, too_slow
 from whippet_lambda.problem import Problem
 
 WAITING_FOR = "The endpoint"
 
 #: A first try and one more, for what passes by itself: a kept connection that the other side closed, a busy front end.
+#: Not more: a call that waits holds one of the few environments that the reserved concurrency leaves.
 TRIES = 2
+
+#: Seconds before a second try that SageMaker asked for, at most; the real pause is random, so that calls turned away
+#: together do not come back together (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+PAUSE = 0.2
 
 CONNECT_SECONDS = 2.0
 
@@ -37,6 +45,12 @@ RETRY_AFTER = "1"
 #: SageMaker passes this header on to the container.
 #: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+
+#: SageMaker's status for what the container answered other than 200, which it wraps as ModelError.
+FROM_THE_CONTAINER = HTTPStatus.FAILED_DEPENDENCY
+
+#: What a second try may get past, where SageMaker's own front end says it.
+PASSING = frozenset({429, 500, 503})
 
 #: Traces of AWS or of a program in a container's words, which are not for callers: ARNs, account ids, stack traces.
 INTERNAL = re.compile(r"arn:|\d{12}|traceback|\bfile \"", re.IGNORECASE)
@@ -52,6 +66,7 @@ class Endpoint:
         credentials: Whose permission is used.
         url: The address of the SageMaker runtime service.
         pool: Kept connections.
+        pause: Waits before a second try.
     """
 
     name: str
@@ -59,13 +74,20 @@ class Endpoint:
     credentials: Credentials
     url: str
     pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(maxsize=1))
+    pause: Callable[[], None] = lambda: time.sleep(random.uniform(0, PAUSE))  # noqa: S311 - spreads load, hides nothing
 
     @classmethod
     def from_environment(cls, name: str, environment: Mapping[str, str]) -> Endpoint:
         """An endpoint by what the Lambda runtime sets: region, credentials, and the address where it is not AWS's.
 
         https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
+
+        Raises:
+            ConfigError: Region or credentials are missing: this is not Lambda.
         """
+        for variable in ("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            if not environment.get(variable):
+                raise ConfigError(f"Set {variable}, as the Lambda runtime does.")
         region = environment["AWS_REGION"]
         suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
         url = (
@@ -100,7 +122,7 @@ class Endpoint:
             headers[CUSTOM_ATTRIBUTES] = f"top_k={top_k}"
         url = f"{self.url}/endpoints/{quote(self.name, safe='')}/invocations"
         problem = failed("no answer")
-        for _ in range(TRIES):
+        for attempt in range(1, TRIES + 1):
             request = AWSRequest("POST", url, headers=headers, data=photo)
             SigV4Auth(self.credentials, "sagemaker", self.region).add_auth(request)
             seconds = deadline.remaining(WAITING_FOR)
@@ -122,8 +144,10 @@ class Endpoint:
             if answer.status == HTTPStatus.OK:
                 return _read(answer.data)
             problem = refusal(answer.status, answer.headers.get("x-amzn-errortype", ""), answer.data)
-            if answer.status not in (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE):
+            if answer.status == FROM_THE_CONTAINER or not PASSING & {answer.status, problem.status}:
                 break
+            if attempt < TRIES:
+                self.pause()
         raise problem
 
 
@@ -140,11 +164,13 @@ def refusal(status: int, error_type: str, body: bytes) -> Problem:
     document = _object(body)
     cause = f"{status} {error_type.partition(':')[0]}: {str(document.get('Message') or document.get('message'))[:500]}"
     original = document.get("OriginalStatusCode")
-    if status == HTTPStatus.FAILED_DEPENDENCY and isinstance(original, int):
+    if status == FROM_THE_CONTAINER and isinstance(original, int):
         if original in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             return throttled(cause)
         if original in (400, 413, 415, 422):
             return Problem(HTTPStatus(original), _detail(str(document.get("OriginalMessage", ""))), cause=cause)
+        if original == 0 and "timed out" in cause:  # what SageMaker says when the container does not answer in 60 s
+            return too_slow(WAITING_FOR, cause)
         return failed(cause)
     if status == HTTPStatus.TOO_MANY_REQUESTS or "Throttling" in error_type:
         return throttled(cause)

@@ -59,7 +59,7 @@ def _parse_http(event: dict[str, Any]) -> Request:
     if content_type.partition(";")[0].strip().lower() == "application/json":
         try:
             document = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Problem(HTTPStatus.BAD_REQUEST, "The body is not valid JSON.") from None
         if isinstance(document, dict) and top_k is not None:
             document.setdefault("top_k", top_k)

@@ -3,6 +3,7 @@
 The host must be on the allow-list, the scheme https, the port 443. The name is resolved once, every address must be
 public, and the connection goes to the address that was checked, so that a name cannot change its mind in between (DNS
 rebinding); the certificate is checked against the name. Redirects are not followed. Size and time are bounded.
+The standard library's client is used, since it takes a socket that is already connected.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
+from functools import cache
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
@@ -24,7 +27,6 @@ SECONDS = 5.0
 
 CHUNK = 64 * 1024
 WAITING_FOR = "The photo's host"
-TLS = ssl.create_default_context()
 
 #: Blocks that ipaddress counts as public, but through which a private IPv4 address can be reached: NAT64 (RFC 6052),
 #: 6to4 (RFC 3056), Teredo (RFC 4380) and IPv4-compatible addresses (RFC 4291).
@@ -32,6 +34,12 @@ TUNNELS = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2
 
 Resolve = Callable[[str], list[str]]
 Connect = Callable[[str, str, float], ssl.SSLSocket]
+
+
+@cache
+def tls() -> ssl.SSLContext:
+    """The authorities to trust; read at the first fetch, since that takes time and most functions never fetch."""
+    return ssl.create_default_context()
 
 
 def resolve(host: str) -> list[str]:
@@ -49,7 +57,7 @@ def connect(host: str, address: str, seconds: float) -> ssl.SSLSocket:
     Raises:
         OSError: There is nobody, or somebody else.
     """
-    return TLS.wrap_socket(socket.create_connection((address, 443), seconds), server_hostname=host)
+    return tls().wrap_socket(socket.create_connection((address, 443), seconds), server_hostname=host)
 
 
 def is_public(address: str) -> bool:
@@ -65,7 +73,7 @@ def is_public(address: str) -> bool:
 
 def read(
     url: str,
-    allowed_hosts: frozenset[str],
+    allowed_hosts: Iterable[str],
     limit: int,
     deadline: Deadline,
     resolve: Resolve = resolve,
@@ -75,7 +83,7 @@ def read(
 
     Args:
         url: An https address.
-        allowed_hosts: The names that may be asked, in lower case.
+        allowed_hosts: The names that may be asked, in lower case; "*." and a domain stands for every name below it.
         limit: The most bytes to take.
         deadline: When to give up, at the latest.
         resolve: Finds a name's addresses.
@@ -86,22 +94,28 @@ def read(
             photo, 504 too slow.
     """
     host, target = _split(url)
-    if host not in allowed_hosts:
+    if not is_allowed(host, allowed_hosts):
         raise Problem(HTTPStatus.FORBIDDEN, "Photos are not fetched from this host: send the photo itself.")
     deadline = deadline.within(SECONDS)
     try:
         addresses = resolve(host)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label has more characters than DNS allows
         raise _unreachable(f"resolve: {error}") from None
     if not addresses or not all(map(is_public, addresses)):
         raise Problem(HTTPStatus.FORBIDDEN, "Photos are not fetched from this host: its address is not public.")
     try:
-        with connect(host, addresses[0], deadline.remaining(WAITING_FOR)) as connection:
+        with _connect_to_any(host, addresses, deadline, connect) as connection:
             return _get(connection, host, target, limit, deadline)
     except TimeoutError:
         raise too_slow(WAITING_FOR) from None
-    except (OSError, HTTPException) as error:
+    except (OSError, ValueError, HTTPException) as error:  # ValueError: the connection was cut while it was read
+        deadline.remaining(WAITING_FOR)
         raise _unreachable(f"{type(error).__name__}: {error}") from None
+
+
+def is_allowed(host: str, allowed_hosts: Iterable[str]) -> bool:
+    """Whether a host is on the list, by its name or below a "*." entry; the domain itself is not below it."""
+    return any(host == allowed or (allowed[:2] == "*." and host.endswith(allowed[1:])) for allowed in allowed_hosts)
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -118,23 +132,54 @@ def _split(url: str) -> tuple[str, str]:
     return host, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
+def _connect_to_any(host: str, addresses: list[str], deadline: Deadline, connect: Connect) -> ssl.SSLSocket:
+    refused = OSError()
+    for address in dict.fromkeys(addresses):  # all of them were checked; a network without IPv6 cannot reach all
+        try:
+            return connect(host, address, deadline.remaining(WAITING_FOR))
+        except OSError as error:
+            refused = error
+    raise refused
+
+
 def _get(connection: ssl.SSLSocket, host: str, target: str, limit: int, deadline: Deadline) -> bytes:
+    # A socket's own time limit starts anew with every byte, so a host that drips is cut off from outside.
+    cut = threading.Timer(deadline.remaining(WAITING_FOR), _cut, [connection])
+    cut.daemon = True
+    cut.start()
+    try:
+        photo = _receive(connection, host, target, limit)
+    finally:
+        cut.cancel()
+    deadline.remaining(WAITING_FOR)  # a photo that was cut off here may look whole
+    return photo
+
+
+def _cut(connection: ssl.SSLSocket) -> None:
+    with suppress(OSError):  # the other side was quicker
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _receive(connection: ssl.SSLSocket, host: str, target: str, limit: int) -> bytes:
     with closing(HTTPConnection(host)) as http:
         http.sock = connection
         accept = {"Accept": "image/jpeg, image/png, image/webp", "Accept-Encoding": "identity"}
         http.request("GET", target, headers=accept)
-        connection.settimeout(deadline.remaining(WAITING_FOR))
         answer = http.getresponse()
         if 300 <= answer.status < 400:
             raise Problem(HTTPStatus.BAD_REQUEST, "The address answers with a redirect: send the one it leads to.")
         if answer.status != HTTPStatus.OK:
             raise _unreachable(f"status {answer.status}")
+        length = answer.length  # None where the host does not say
+        if length is not None and length > limit:
+            raise too_large(limit)
         photo = bytearray()
         while chunk := answer.read1(CHUNK):
             photo += chunk
             if len(photo) > limit:
                 raise too_large(limit)
-            connection.settimeout(deadline.remaining(WAITING_FOR))
+        if length is not None and len(photo) != length:
+            raise _unreachable(f"{len(photo)} of {length} bytes")
         return bytes(photo)
 
 

@@ -17,7 +17,12 @@ from whippet_lambda.problem import Problem, too_large
 S3_SECONDS = 5
 
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.{1,1024})", re.DOTALL)
+S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.+)", re.DOTALL)
+
+#: Bytes of UTF-8. https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+MAX_KEY_BYTES = 1024
+
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read(request: Request, config: Config, deadline: Deadline) -> bytes:
@@ -70,16 +75,21 @@ def _s3() -> Any:
     return get_session().create_client("s3", config=config)
 
 
+def _split(uri: str) -> tuple[str, str]:
+    found = S3_URI.fullmatch(uri)
+    # JSON can spell half a surrogate pair, which UTF-8 cannot.
+    if found is None or not len(found[2].encode("utf-8", "replace")) <= MAX_KEY_BYTES or SURROGATE.search(uri):
+        raise Problem(HTTPStatus.BAD_REQUEST, "An S3 address has the form s3://bucket/key.")
+    return found[1], found[2]
+
+
 def _read_s3(uri: str, limit: int, deadline: Deadline) -> bytes:
     from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
-    found = S3_URI.fullmatch(uri)
-    if found is None:
-        raise Problem(HTTPStatus.BAD_REQUEST, "An S3 address has the form s3://bucket/key.")
-    if deadline.remaining("S3") < S3_SECONDS / 2:
-        raise too_slow("S3")
+    bucket, key = _split(uri)
+    deadline.remaining("S3")
     try:
-        answer = _s3().get_object(Bucket=found[1], Key=found[2])
+        answer = _s3().get_object(Bucket=bucket, Key=key)
         if answer["ContentLength"] > limit:
             answer["Body"].close()
             raise too_large(limit)
