@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from whippet.local.gateway import Gateway
 from whippet.local.server import Server, listen
@@ -66,8 +67,8 @@ class LocalAws:
             FunctionName=name,
             Runtime="python3.12",
             Handler="module.handler",
-            Role=role or self.create_role(f"{name}-role", allow("logs:*")),
-            Code={"ZipFile": zip_of(source)},
+            Role=role or self.create_role(f"{name}-role", self.allow("logs:*")),
+            Code={"ZipFile": self.zip_of(source)},
             **options,
         )
 
@@ -77,7 +78,7 @@ class LocalAws:
         s3.create_bucket(Bucket="models")
         s3.put_object(Bucket="models", Key=f"{name}/model.tar.gz", Body=model.encode())
         role = f"arn:aws:iam::{ACCOUNT}:role/{name}-model"
-        self.create_role(f"{name}-model", allow("s3:GetObject"), allow("logs:*"))
+        self.create_role(f"{name}-model", self.allow("s3:GetObject"), self.allow("logs:*"))
         container = {
             "Image": "image",
             "ModelDataUrl": f"s3://models/{name}/model.tar.gz",
@@ -103,30 +104,47 @@ class LocalAws:
             described = sagemaker.describe_endpoint(EndpointName=name)
             return described if described["EndpointStatus"] in ("InService", "Failed") else None
 
-        described: dict[str, Any] = eventually(description)
+        described: dict[str, Any] = self.eventually(description)
         return described
 
+    @staticmethod
+    def allow(action: str | list[str], resource: str | list[str] = "*", **more: Any) -> dict[str, Any]:
+        """A statement of a policy."""
+        return {"Effect": "Allow", "Action": action, "Resource": resource, **more}
 
-def allow(action: str | list[str], resource: str | list[str] = "*", **more: Any) -> dict[str, Any]:
-    return {"Effect": "Allow", "Action": action, "Resource": resource, **more}
+    @staticmethod
+    def zip_of(source: str) -> bytes:
+        """A deployment package with one module."""
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("module.py", source)
+        return packed.getvalue()
 
+    @staticmethod
+    def eventually(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
+        """The first true value of a condition."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if value := condition():
+                return value
+            time.sleep(0.02)
+        raise AssertionError(f"not within {timeout} s")
 
-def zip_of(source: str) -> bytes:
-    """A deployment package with one module."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("module.py", source)
-    return packed.getvalue()
+    def logged(self, group: str) -> list[str]:
+        """The messages in a log group."""
+        events = self.client("logs").filter_log_events(logGroupName=group)["events"]
+        return [event["message"] for event in events]
 
-
-def eventually(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
-    """The first true value of a condition."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"not within {timeout} s")
+    def assert_denied(self, call: Callable[..., Any], **arguments: Any) -> str:
+        """Makes a call that IAM must refuse; the message of the refusal."""
+        with pytest.raises(ClientError) as refused:
+            call(**arguments)
+        assert refused.value.response["Error"]["Code"] in (
+            "AccessDenied",
+            "AccessDeniedException",
+            "UnauthorizedOperation",
+        )
+        return str(refused.value.response["Error"]["Message"])
 
 
 @pytest.fixture(scope="session")

@@ -71,18 +71,26 @@ class Call:
 
     @cached_property
     def params(self) -> dict[str, Any]:
-        """The parameters in the path, the query, the form and the JSON body."""
-        params: dict[str, Any] = {**self.request.args, **self.labels}
-        content_type = self.request.content_type or ""
-        if content_type.startswith("application/x-www-form-urlencoded"):
+        """The parameters in the path, the query, the form and the JSON body, of which those in the path win."""
+        params: dict[str, Any] = dict(self.request.args)
+        if self.protocol in ("query", "ec2"):
             params.update(parse_qsl(self.body.decode()))
-        elif "json" in content_type and self.protocol in ("json", "rest-json"):
+        elif self.protocol in ("json", "rest-json") and not self._body_is_payload:
             try:
                 body = json.loads(self.body or b"{}")
             except ValueError:
                 raise AwsError("SerializationException", "The request's body is not JSON.") from None
             params.update(body if isinstance(body, dict) else {})
-        return params
+        return params | dict(self.labels)
+
+    @property
+    def _body_is_payload(self) -> bool:
+        """Whether the body is one parameter, the caller's own bytes, as in InvokeEndpoint."""
+        model = service_model(self.service)
+        if model is None or not self.operation:
+            return True
+        shape = model.operation_model(self.operation).input_shape
+        return shape is not None and "payload" in shape.serialization
 
     @property
     def protocol(self) -> str:

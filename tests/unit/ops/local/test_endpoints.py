@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psutil
+import pytest
+from botocore.exceptions import ClientError
+
+
+def invoke(local_aws: Any, body: bytes = b"photo", name: str = "endpoint", **options: Any) -> dict[str, Any]:
+    """What the container has seen."""
+    answer = local_aws.client("sagemaker-runtime").invoke_endpoint(EndpointName=name, Body=body, **options)
+    seen: dict[str, Any] = json.loads(answer["Body"].read())
+    return seen
+
+
+def instances(local_aws: Any) -> list[int]:
+    return [instance["pid"] for one in local_aws.gateway.status()["endpoints"] for instance in one["instances"]]
+
+
+def test_an_endpoint_is_in_service_once_its_container_answers(local_aws: Any) -> None:
+    local_aws.create_endpoint_config("config", "good")
+    sagemaker = local_aws.client("sagemaker")
+    sagemaker.create_endpoint(EndpointName="endpoint", EndpointConfigName="config")
+    assert sagemaker.describe_endpoint(EndpointName="endpoint")["EndpointStatus"] == "Creating"
+    with pytest.raises(ClientError, match="Endpoint endpoint of account 123456789012 not found"):
+        invoke(local_aws)
+    described = local_aws.settled()
+    assert described["EndpointStatus"] == "InService"
+    assert described["ProductionVariants"][0]["CurrentInstanceCount"] == 1
+    assert invoke(local_aws)["model"] == "good"
+
+
+def test_the_container_sees_what_the_caller_sends(local_aws: Any) -> None:
+    local_aws.create_endpoint()
+    answer = local_aws.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName="endpoint",
+        Body=b"\xff\xd8photo",
+        ContentType="image/jpeg",
+        Accept="application/json",
+        CustomAttributes="top_k=3",
+    )
+    seen = json.loads(answer["Body"].read())
+    assert seen["bytes"] == 7
+    assert (seen["content_type"], seen["accept"], seen["custom_attributes"]) == (
+        "image/jpeg", "application/json", "top_k=3",
+    )  # fmt: skip
+    assert seen["environment"]["COLOUR"] == "grey"
+    assert (answer["ContentType"], answer["CustomAttributes"]) == ("application/json", "seen=yes")
+    assert answer["InvokedProductionVariant"] == "main"
+
+
+def test_calls_are_spread_over_the_instances(local_aws: Any) -> None:
+    local_aws.create_endpoint(InitialInstanceCount=3)
+    counts = Counter(invoke(local_aws)["pid"] for _ in range(12))
+    assert counts == dict.fromkeys(instances(local_aws), 4)
+
+
+def test_a_busy_instance_gets_nothing_while_another_is_free(local_aws: Any) -> None:
+    local_aws.create_endpoint(InitialInstanceCount=2)
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(invoke, local_aws, b"sleep 1.5")
+        fleet = next(iter(local_aws.gateway._endpoints._endpoints.values())).fleet
+        local_aws.eventually(lambda: any(one.outstanding for one in fleet.instances()))
+        others = {invoke(local_aws)["pid"] for _ in range(5)}
+        assert others == set(instances(local_aws)) - {busy.result()["pid"]}
+
+
+def test_a_variant_can_be_named(local_aws: Any) -> None:
+    local_aws.create_endpoint()
+    assert invoke(local_aws, TargetVariant="main")["model"] == "good"
+    with pytest.raises(ClientError, match="Variant other of endpoint endpoint not found"):
+        invoke(local_aws, TargetVariant="other")
+
+
+def test_what_the_container_refuses_is_a_model_error(local_aws: Any) -> None:
+    local_aws.create_endpoint()
+    runtime = local_aws.client("sagemaker-runtime")
+    for status, kind in ((415, "client"), (500, "server")):
+        with pytest.raises(runtime.exceptions.ModelError) as failed:
+            invoke(local_aws, b"fail %d" % status)
+        error = failed.value.response
+        assert error["ResponseMetadata"]["HTTPStatusCode"] == 424
+        assert (error["OriginalStatusCode"], error["OriginalMessage"]) == (status, "the model says no")
+        assert error["Error"]["Message"].startswith(f"Received {kind} error ({status}) from primary with message ")
+        assert error["LogStreamArn"].endswith(":log-group:/aws/sagemaker/Endpoints/endpoint")
+
+
+def test_a_container_that_takes_too_long_or_dies_is_a_model_error(local_aws: Any) -> None:
+    local_aws.create_endpoint()
+    runtime = local_aws.client("sagemaker-runtime")
+    for body in (b"sleep 20", b"die"):
+        with pytest.raises(runtime.exceptions.ModelError):
+            invoke(local_aws, body)
+
+
+def test_an_endpoint_that_does_not_exist_is_a_validation_error(local_aws: Any) -> None:
+    with pytest.raises(ClientError) as missing:
+        invoke(local_aws, name="nothing")
+    assert missing.value.response["Error"] == {
+        "Code": "ValidationError",
+        "Message": "Endpoint nothing of account 123456789012 not found.",
+    }
+    assert missing.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+def test_a_body_beyond_the_limit_is_refused(local_aws: Any) -> None:
+    local_aws.create_endpoint()
+    assert invoke(local_aws, b"x" * 6_291_456)["bytes"] == 6_291_456
+    with pytest.raises(ClientError) as refused:
+        invoke(local_aws, b"x" * 6_291_457)
+    assert refused.value.response["Error"]["Code"] == "ValidationError"
+
+
+def test_an_endpoint_whose_container_ends_has_failed_and_says_why(local_aws: Any) -> None:
+    described = local_aws.create_endpoint("crash")
+    assert described["EndpointStatus"] == "Failed"
+    assert "exit code 1" in described["FailureReason"]
+    assert described["FailureReason"].endswith("loading the model\nthe weights are broken")
+    assert "the weights are broken" in local_aws.logged("/aws/sagemaker/Endpoints/endpoint")
+    assert instances(local_aws) == []
+
+
+def test_a_model_that_the_role_may_not_read_fails_the_endpoint(local_aws: Any) -> None:
+    local_aws.create_endpoint_config("config", "good")
+    local_aws.client("iam").delete_role_policy(RoleName="config-model", PolicyName="inline")
+    local_aws.client("sagemaker").create_endpoint(EndpointName="endpoint", EndpointConfigName="config")
+    described = local_aws.settled()
+    assert described["EndpointStatus"] == "Failed"
+    assert "s3://models/config/model.tar.gz" in described["FailureReason"]
+
+
+def test_a_model_that_is_not_there_fails_the_endpoint(local_aws: Any) -> None:
+    local_aws.create_endpoint_config("config", "good")
+    local_aws.client("s3").delete_object(Bucket="models", Key="config/model.tar.gz")
+    local_aws.client("sagemaker").create_endpoint(EndpointName="endpoint", EndpointConfigName="config")
+    assert local_aws.settled()["EndpointStatus"] == "Failed"
+
+
+def test_a_name_can_be_used_once(local_aws: Any) -> None:
+    local_aws.create_endpoint()
+    with pytest.raises(ClientError, match="Cannot create already existing endpoint"):
+        local_aws.client("sagemaker").create_endpoint(EndpointName="endpoint", EndpointConfigName="endpoint-config")
+
+
+def test_an_update_replaces_the_instances_and_no_call_fails(local_aws: Any) -> None:
+    local_aws.create_endpoint("old")
+    [old] = instances(local_aws)
+    local_aws.create_endpoint_config("new-config", "new", InitialInstanceCount=2)
+    models: list[str] = []
+    done = threading.Event()
+
+    def keep_calling() -> None:
+        while not done.is_set():
+            models.append(invoke(local_aws)["model"])
+
+    with ThreadPoolExecutor(3) as pool:
+        callers = [pool.submit(keep_calling) for _ in range(3)]
+        try:
+            local_aws.eventually(lambda: models)
+            local_aws.client("sagemaker").update_endpoint(EndpointName="endpoint", EndpointConfigName="new-config")
+            local_aws.eventually(lambda: "new" in models and not psutil.pid_exists(old))
+        finally:
+            done.set()
+        for caller in callers:
+            caller.result()
+    described = local_aws.settled()
+    assert set(models) == {"old", "new"}
+    assert described["EndpointConfigName"] == "new-config"
+    assert described["ProductionVariants"][0]["DesiredInstanceCount"] == 2
+    assert len(instances(local_aws)) == 2
+
+
+def test_an_update_that_fails_leaves_the_old_instances_serving(local_aws: Any) -> None:
+    local_aws.create_endpoint("old")
+    before = instances(local_aws)
+    local_aws.create_endpoint_config("broken", "crash")
+    local_aws.client("sagemaker").update_endpoint(EndpointName="endpoint", EndpointConfigName="broken")
+    described = local_aws.settled()
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "endpoint-config")
+    assert "the weights are broken" in described["FailureReason"]
+    assert instances(local_aws) == before
+    assert invoke(local_aws)["model"] == "old"
+
+
+def test_an_endpoint_that_failed_can_be_updated(local_aws: Any) -> None:
+    local_aws.create_endpoint("crash")
+    local_aws.create_endpoint_config("mended", "good")
+    local_aws.client("sagemaker").update_endpoint(EndpointName="endpoint", EndpointConfigName="mended")
+    described = local_aws.settled()
+    assert (described["EndpointStatus"], described.get("FailureReason")) == ("InService", None)
+
+
+def test_an_endpoint_under_change_can_be_neither_changed_nor_deleted(local_aws: Any) -> None:
+    local_aws.create_endpoint_config("config", "good")
+    sagemaker = local_aws.client("sagemaker")
+    sagemaker.create_endpoint(EndpointName="endpoint", EndpointConfigName="config")
+    with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
+        sagemaker.update_endpoint(EndpointName="endpoint", EndpointConfigName="config")
+    with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
+        sagemaker.delete_endpoint(EndpointName="endpoint")
+
+
+@pytest.mark.parametrize("operation", ["update_endpoint", "delete_endpoint", "describe_endpoint"])
+def test_an_endpoint_that_is_not_there(local_aws: Any, operation: str) -> None:
+    config = {"EndpointConfigName": "config"} if operation == "update_endpoint" else {}
+    with pytest.raises(ClientError, match="Could not find endpoint"):
+        getattr(local_aws.client("sagemaker"), operation)(EndpointName="nothing", **config)
+
+
+def test_deleting_an_endpoint_ends_its_instances(local_aws: Any) -> None:
+    local_aws.create_endpoint(InitialInstanceCount=2)
+    pids = instances(local_aws)
+    sagemaker = local_aws.client("sagemaker")
+    sagemaker.delete_endpoint(EndpointName="endpoint")
+    local_aws.eventually(lambda: sagemaker.list_endpoints()["Endpoints"] == [])
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_a_reset_while_an_endpoint_starts_leaves_no_process(local_aws: Any) -> None:
+    local_aws.create_endpoint_config("config", "never healthy")
+    local_aws.client("sagemaker").create_endpoint(EndpointName="endpoint", EndpointConfigName="config")
+    [pid] = local_aws.eventually(lambda: instances(local_aws))
+    local_aws.gateway.reset()
+    assert not psutil.pid_exists(pid)
+    assert local_aws.gateway.status()["endpoints"] == []

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+import psutil
+import pytest
+from botocore.exceptions import ClientError
+
+
+def post(url: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
+    request = urllib.request.Request(url, body, headers)
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_a_call_that_is_not_signed_is_refused(local_aws: Any) -> None:
+    status, body = post(f"{local_aws.settings.url}/endpoints/endpoint/invocations", b"photo")
+    assert status == 403
+    assert json.loads(body)["__type"] == "MissingAuthenticationTokenException"
+
+
+def test_what_moto_does_not_implement_fails_at_once_and_for_good(local_aws: Any) -> None:
+    with pytest.raises(ClientError) as refused:
+        local_aws.client("sagemaker").create_inference_component(
+            InferenceComponentName="c", EndpointName="e", RuntimeConfig={"CopyCount": 1}
+        )
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501  # which no SDK tries again
+    assert refused.value.response["Error"] == {
+        "Code": "NotImplemented",
+        "Message": "Local AWS does not implement sagemaker:CreateInferenceComponent.",
+    }
+
+
+def test_everything_else_is_motos(local_aws: Any) -> None:
+    queue = local_aws.client("sqs").create_queue(QueueName="queue")["QueueUrl"]
+    local_aws.client("sqs").send_message(QueueUrl=queue, MessageBody="hello")
+    assert local_aws.client("sqs").receive_message(QueueUrl=queue)["Messages"][0]["Body"] == "hello"
+
+
+def test_a_connection_is_kept_for_the_next_call(local_aws: Any) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", local_aws.settings.port)
+    connection.connect()
+    port = connection.sock.getsockname()[1]
+    for method, path in (
+        ("GET", "/_whippet/status"),
+        ("POST", "/unsigned"),
+        ("HEAD", "/"),
+        ("GET", "/_whippet/status"),
+    ):
+        connection.request(method, path, body=b"x" * 100_000 if method == "POST" else None)
+        connection.getresponse().read()
+        assert connection.sock is not None, f"closed after {method} {path}"
+        assert connection.sock.getsockname()[1] == port
+    connection.close()
+
+
+def test_large_objects_go_in_and_out_whole(local_aws: Any) -> None:
+    s3 = local_aws.client("s3")
+    s3.create_bucket(Bucket="photos")
+    body = bytes(range(256)) * 40_000
+    s3.put_object(Bucket="photos", Key="big", Body=body)
+    assert s3.get_object(Bucket="photos", Key="big")["Body"].read() == body
+    assert s3.head_object(Bucket="photos", Key="big")["ContentLength"] == len(body)
+
+
+def test_the_status_names_what_runs(local_aws: Any) -> None:
+    local_aws.create_endpoint(InitialInstanceCount=2)
+    local_aws.create_function("def handler(event, context): return 1")
+    client = local_aws.client("lambda")
+    client.put_function_concurrency(FunctionName="function", ReservedConcurrentExecutions=5)
+    client.invoke(FunctionName="function")
+    with urllib.request.urlopen(f"{local_aws.settings.url}/_whippet/status") as answer:
+        status = json.load(answer)
+    [endpoint] = status["endpoints"]
+    assert (endpoint["name"], endpoint["status"]) == ("endpoint", "InService")
+    assert all(psutil.pid_exists(instance["pid"]) for instance in endpoint["instances"])
+    assert status["functions"] == [{"name": "function", "environments": 1, "busy": 0, "reserved": 5}]
+    assert (status["account"], status["region"]) == ("123456789012", "us-east-1")
+
+
+def test_a_reset_leaves_nothing(local_aws: Any) -> None:
+    local_aws.create_endpoint()
+    local_aws.create_function("def handler(event, context): return 1")
+    local_aws.client("lambda").invoke(FunctionName="function")
+    before = local_aws.gateway.status()["id"]
+    children = psutil.Process().children(recursive=True)
+    assert len(children) >= 2
+    status, _ = post(f"{local_aws.settings.url}/_whippet/reset", **{"X-Whippet-Reset": "yes"})
+    assert status == 200
+    after = local_aws.gateway.status()
+    assert (after["endpoints"], after["functions"]) == ([], [])
+    assert after["id"] != before
+    assert local_aws.client("s3").list_buckets()["Buckets"] == []
+    assert local_aws.client("iam").list_roles()["Roles"] == []
+    assert not any(child.is_running() for child in children)
+    # and what comes next works
+    local_aws.create_endpoint()
+    local_aws.create_function("def handler(event, context): return 1")
+
+
+def test_a_web_page_cannot_reset(local_aws: Any) -> None:
+    local_aws.client("s3").create_bucket(Bucket="photos")
+    post(f"{local_aws.settings.url}/_whippet/reset")
+    assert len(local_aws.client("s3").list_buckets()["Buckets"]) == 1
