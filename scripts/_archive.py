@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 import io
 import json
+import struct
 import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -44,7 +45,7 @@ def zip_bytes(members: Members) -> bytes:
 
 
 def tar_gz_bytes(members: Members) -> bytes:
-    """A .tar.gz whose bytes depend on its members alone; its gzip layer only stores, for zip_bytes' reason."""
+    """A .tar.gz whose bytes depend on its members alone: SageMaker takes source in no other form."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in sorted(members.items()):
@@ -52,10 +53,21 @@ def tar_gz_bytes(members: Members) -> bytes:
             member.size = len(data)
             member.mode = 0o644
             archive.addfile(member, io.BytesIO(data))
-    packed = io.BytesIO()
-    with gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=0, mtime=0) as file:
-        file.write(buffer.getvalue())
-    return packed.getvalue()
+    return gzip_stored(buffer.getvalue())
+
+
+def gzip_stored(data: bytes) -> bytes:
+    """A gzip file that holds the data as it is, in the largest blocks there are.
+
+    Written here, since even at level 0 it is zlib's version and Python's buffering that decide where a block ends.
+    The formats are RFC 1952 (gzip) and RFC 1951, section 3.2.4 (stored blocks).
+    """
+    header = b"\x1f\x8b\x08" + bytes(6) + b"\xff"  # deflate; no flags, time or level; no operating system named
+    blocks = [data[start : start + 0xFFFF] for start in range(0, len(data), 0xFFFF)] or [b""]
+    stored = b"".join(
+        struct.pack("<BHH", block is blocks[-1], len(block), len(block) ^ 0xFFFF) + block for block in blocks
+    )
+    return header + stored + struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF)
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -103,6 +115,8 @@ def main(
     except OSError as error:
         print(f"{script}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     facts = {
         "path": str(arguments.out),
         "bytes": len(data),

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,7 +18,9 @@ ROOT = Path(__file__).parents[3]
 SCRIPTS = ["build_lambda.py", "build_training.py"]
 
 
-def run(script: str, *arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    script: str, *arguments: str, cwd: Path = ROOT, root: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """With isolated Python, so that nothing but the standard library can be imported."""
     code = (
         "import runpy, sys; sys.path.insert(0, sys.argv[1]); sys.argv = sys.argv[2:]\n"
@@ -27,8 +32,8 @@ def run(script: str, *arguments: str, cwd: Path = ROOT, **environment: str) -> s
         "-S",
         "-c",
         code,
-        str(ROOT / "scripts"),
-        str(ROOT / "scripts" / script),
+        str(root / "scripts"),
+        str(root / "scripts" / script),
         *arguments,
     ]
     return subprocess.run(
@@ -45,9 +50,7 @@ def test_the_archive_is_the_same_bytes_each_time_and_everywhere(script: str, tmp
     facts = json.loads(one.stdout)
     assert facts["sha256"] == hashlib.sha256(first.read_bytes()).hexdigest()
     assert facts["bytes"] == first.stat().st_size
-    assert [path.name for path in first.parent.iterdir()] == ["first", "elsewhere"] or not list(
-        tmp_path.glob(".first*")
-    )
+    assert {path.name for path in tmp_path.iterdir()} == {"first", "elsewhere"}  # no temporary file is left
 
 
 def test_the_lambda_zip_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
@@ -81,7 +84,8 @@ def test_the_zip_runs_where_only_the_lambda_runtimes_packages_are(tmp_path: Path
         "import sys; sys.path[:0] = sys.argv[1:]\n"
         "import whippet_lambda.handler as h; print(h.__file__)\n"
         "class C: aws_request_id = 'r'; get_remaining_time_in_millis = staticmethod(lambda: 30000)\n"
-        "print(h.handler({}, C)['statusCode'])"
+        "print(h.handler({}, C)['statusCode'])\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('whippet')))"
     )
     environment = {
         "WHIPPET_ENDPOINT_NAME": "breeds",
@@ -96,9 +100,11 @@ def test_the_zip_runs_where_only_the_lambda_runtimes_packages_are(tmp_path: Path
         text=True,
         check=True,
     )
-    file, _, status = done.stdout.splitlines()
+    file, _, status, modules = done.stdout.splitlines()
     assert file == str(tmp_path / "task/whippet_lambda/handler.py")
     assert status == "400"
+    files = (tmp_path / "task/whippet_lambda").glob("*.py")
+    assert modules.split() == sorted(f"whippet_lambda.{path.stem}".removesuffix(".__init__") for path in files)
 
 
 def test_the_training_package_brings_what_the_images_lack_in_pinned_versions(tmp_path: Path) -> None:
@@ -120,6 +126,37 @@ def test_the_training_package_brings_what_the_images_lack_in_pinned_versions(tmp
         check=True,
     )
     assert "--seed" in done.stdout
+    where = subprocess.run(
+        [sys.executable, "-c", "import whippet_training; print(whippet_training.__file__)"],
+        cwd=tmp_path / "code",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert where.stdout.strip() == str(tmp_path / "code/whippet_training/__init__.py")
+
+
+@pytest.mark.parametrize("size", [0, 1, 0xFFFF, 0x10000, 200_000])
+def test_what_is_stored_in_gzip_comes_back(size: int) -> None:
+    spec = importlib.util.spec_from_file_location("_archive", ROOT / "scripts/_archive.py")
+    assert spec is not None and spec.loader is not None
+    archive = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(archive)
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    packed = archive.gzip_stored(data)
+    assert gzip.decompress(packed) == data
+    gunzip = subprocess.run(["gzip", "-dc"], input=packed, capture_output=True, check=True)
+    assert gunzip.stdout == data
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_incomplete_checkout_is_one_clear_line(script: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    done = run(script, "--out", str(tmp_path / "archive"), root=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "complete checkout" in done.stderr
+    assert not (tmp_path / "archive").exists()
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
