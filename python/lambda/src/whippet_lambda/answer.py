@@ -36,7 +36,7 @@ def answer(event: Any, context: Any, predict: Predict) -> dict[str, Any]:
     facts: dict[str, Any] = {"request_id": context.aws_request_id}
     try:
         deadline = Deadline.from_context(context)
-        status, body = HTTPStatus.OK, deadline.bound(lambda: predict(event, deadline, facts), "The photo")
+        status, body = HTTPStatus.OK, deadline.bound(lambda: predict(event, deadline, facts), "The answer")
         headers = {"content-type": "application/json"}
     except Exception as error:
         problem = error if isinstance(error, Problem) else defect(error)
