@@ -219,7 +219,7 @@ variable "lambda_reserved_concurrency" {
 }
 
 variable "lambda_allowed_url_hosts" {
-  description = "Hosts that {\"url\": ...} events may name. Empty turns such events off."
+  description = "Hosts that {\"url\": ...} events may name, such as images.example.org or *.example.org. Empty turns such events off."
   type        = list(string)
   default     = []
 }

@@ -108,11 +108,11 @@ run "allowed_hosts_reach_the_function" {
   }
 
   variables {
-    allowed_url_hosts = ["images.example.org", "example.com"]
+    allowed_url_hosts = ["images.example.org", "*.example.com"]
   }
 
   assert {
-    condition     = one(aws_lambda_function.this.environment).variables["WHIPPET_ALLOWED_URL_HOSTS"] == "images.example.org,example.com"
+    condition     = one(aws_lambda_function.this.environment).variables["WHIPPET_ALLOWED_URL_HOSTS"] == "images.example.org,*.example.com"
     error_message = "Comma-separated, as the handler reads them."
   }
 }
@@ -273,7 +273,7 @@ run "url_instead_of_a_host_is_refused" {
   expect_failures = [var.allowed_url_hosts]
 }
 
-run "wildcard_host_is_refused" {
+run "wildcard_of_a_whole_top_level_domain_is_refused" {
   command = plan
 
   module {
@@ -281,7 +281,21 @@ run "wildcard_host_is_refused" {
   }
 
   variables {
-    allowed_url_hosts = ["*.example.org"]
+    allowed_url_hosts = ["*.org"]
+  }
+
+  expect_failures = [var.allowed_url_hosts]
+}
+
+run "ip_address_instead_of_a_host_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    allowed_url_hosts = ["169.254.169.254"]
   }
 
   expect_failures = [var.allowed_url_hosts]

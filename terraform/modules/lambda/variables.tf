@@ -101,8 +101,8 @@ variable "allowed_url_hosts" {
   default     = []
 
   validation {
-    condition     = alltrue([for host in var.allowed_url_hosts : can(regex("^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", host))])
-    error_message = "Give plain host names in lower case, such as images.example.org: no scheme, port, path or wildcard."
+    condition     = alltrue([for host in var.allowed_url_hosts : can(regex("^(\\*\\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]([a-z0-9-]*[a-z0-9])?$", host))])
+    error_message = "Give host names in lower case, such as images.example.org or *.example.org: no scheme, port, path or IP address."
   }
 }
 
