@@ -14,7 +14,7 @@ from whippet.local.calls import identify
 ARN = "arn:aws:{}:us-east-1:123456789012:{}"
 
 
-class Captured(Exception):
+class CapturedError(Exception):
     def __init__(self, request: AWSPreparedRequest) -> None:
         self.request = request
 
@@ -30,10 +30,10 @@ def request_for(service: str, operation: str, **arguments: Any) -> Request:
     )
 
     def capture(request: AWSPreparedRequest, **_: Any) -> None:
-        raise Captured(request)
+        raise CapturedError(request)
 
     client.meta.events.register("before-send", capture)
-    with pytest.raises(Captured) as captured:
+    with pytest.raises(CapturedError) as captured:
         getattr(client, operation)(**arguments)
     sent = captured.value.request
     body = sent.body.read() if hasattr(sent.body, "read") else sent.body
@@ -87,8 +87,18 @@ def request_for(service: str, operation: str, **arguments: Any) -> Request:
         ),
         ("s3", "list_buckets", {}, [("s3:ListAllMyBuckets", "*")]),
         ("s3", "list_objects_v2", {"Bucket": "photos"}, [("s3:ListBucket", "arn:aws:s3:::photos")]),
-        ("s3", "head_object", {"Bucket": "photos", "Key": "a/b c.jpg"}, [("s3:GetObject", "arn:aws:s3:::photos/a/b c.jpg")]),
-        ("s3", "put_object", {"Bucket": "photos", "Key": "a", "Body": b"1"}, [("s3:PutObject", "arn:aws:s3:::photos/a")]),
+        (
+            "s3",
+            "head_object",
+            {"Bucket": "photos", "Key": "a/b c.jpg"},
+            [("s3:GetObject", "arn:aws:s3:::photos/a/b c.jpg")],
+        ),
+        (
+            "s3",
+            "put_object",
+            {"Bucket": "photos", "Key": "a", "Body": b"1"},
+            [("s3:PutObject", "arn:aws:s3:::photos/a")],
+        ),
         (
             "s3",
             "copy_object",
@@ -128,7 +138,7 @@ def request_for(service: str, operation: str, **arguments: Any) -> Request:
         ),
         ("ec2", "describe_instances", {}, [("ec2:DescribeInstances", "*")]),
     ],
-)  # fmt: skip
+)
 def test_what_a_call_needs(
     service: str, operation: str, arguments: dict[str, Any], needs: list[tuple[str, str]]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import shlex
@@ -28,7 +29,7 @@ START_TIMEOUT = 60.0
 #: Seconds for the process to stop everything before it is killed.
 STOP_TIMEOUT = 15.0
 #: Seconds for an answer about what runs.
-ANSWER_TIMEOUT = 10.0
+ANSWER_TIMEOUT = 5.0
 POLL_INTERVAL = 0.05
 
 _STATUS_PATH, _RESET_PATH, _RESET_HEADER = "/_whippet/status", "/_whippet/reset", "X-Whippet-Reset"
@@ -160,7 +161,7 @@ def reset(port: int = DEFAULT_PORT) -> Status:
     Raises:
         NotRunningError: it does not run.
     """
-    answer = _ask(port, "POST", _RESET_PATH, {_RESET_HEADER: "yes"})
+    answer = _ask(port, "POST", _RESET_PATH, {_RESET_HEADER: "yes"}, STOP_TIMEOUT)
     if answer is None:
         raise NotRunningError(f"Local AWS does not run on port {port}: start it with `whippet local up`.")
     return _read_status(answer)
@@ -260,12 +261,20 @@ def _running_process(port: int) -> psutil.Process | None:
         answer = _ask(port, "GET", _STATUS_PATH)
     except LocalAwsError:
         answer = None
-    with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
-        if answer is not None:
-            return psutil.Process(answer["pid"])
+    if answer is None:
+        return _recorded_process(port)
+    try:
+        return psutil.Process(answer["pid"])
+    except psutil.NoSuchProcess:  # it has just ended
+        return None
+
+
+def _recorded_process(port: int) -> psutil.Process | None:
+    """The process that `up` started last on a port, if it runs."""
+    with contextlib.suppress(OSError, ValueError, psutil.Error):
         process = psutil.Process(int(_pid_file(port).read_text()))
         # The number may have gone to another program since.
-        if "whippet.local" in process.cmdline() and str(port) in process.cmdline():
+        if {"whippet.local", str(port)} <= set(process.cmdline()):
             return process
     return None
 
@@ -280,8 +289,10 @@ def _session_of(process: psutil.Process) -> list[psutil.Process]:
     return members
 
 
-def _ask(port: int, method: str, path: str, headers: Mapping[str, str] | None = None) -> dict[str, Any] | None:
-    """Asks local AWS; None where it does not run, also where something else answers.
+def _ask(
+    port: int, method: str, path: str, headers: Mapping[str, str] | None = None, timeout: float | None = None
+) -> dict[str, Any] | None:
+    """Asks local AWS; None where it does not run, also where something else listens.
 
     Raises:
         LocalAwsError: it listens and does not answer.
@@ -290,11 +301,13 @@ def _ask(port: int, method: str, path: str, headers: Mapping[str, str] | None = 
         url(port) + path, method=method, headers=dict(headers or {})
     )
     try:
-        with _http.open(request, timeout=ANSWER_TIMEOUT) as response:
+        with _http.open(request, timeout=timeout or ANSWER_TIMEOUT) as response:
             answer = json.load(response)
     except TimeoutError:
-        raise LocalAwsError(f"What listens on port {port} does not answer: `whippet local down` ends it.") from None
-    except (OSError, ValueError):
+        if _recorded_process(port) is None:
+            return None
+        raise LocalAwsError(f"Local AWS on port {port} does not answer: end it with `whippet local down`.") from None
+    except (OSError, ValueError, http.client.HTTPException):
         return None
     return answer if isinstance(answer, dict) and "started_at" in answer else None
 
