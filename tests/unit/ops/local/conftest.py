@@ -8,7 +8,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,19 +31,23 @@ class LocalAws:
 
     settings: Settings
     gateway: Gateway
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
 
-    def client(self, service: str, credentials: dict[str, str] | None = None, **config: Any) -> Any:
+    def client(self, service: str, credentials: dict[str, str] | None = None) -> Any:
         """A boto3 client, the administrator's unless it gets the credentials that AssumeRole gave."""
         keys = credentials or {"AccessKeyId": "test", "SecretAccessKey": "test"}
-        return boto3.client(
-            service,
-            region_name="us-east-1",
-            endpoint_url=self.settings.url,
-            aws_access_key_id=keys["AccessKeyId"],
-            aws_secret_access_key=keys["SecretAccessKey"],
-            aws_session_token=keys.get("SessionToken"),
-            config=Config(retries={"total_max_attempts": 1}, max_pool_connections=80, **config),
-        )
+        known = (service, keys["AccessKeyId"])
+        if known not in self._clients:  # making one takes long, and they can be shared among threads
+            self._clients[known] = boto3.client(  # type: ignore[call-overload]
+                service,
+                region_name="us-east-1",
+                endpoint_url=self.settings.url,
+                aws_access_key_id=keys["AccessKeyId"],
+                aws_secret_access_key=keys["SecretAccessKey"],
+                aws_session_token=keys.get("SessionToken"),
+                config=Config(retries={"total_max_attempts": 1}, max_pool_connections=80),
+            )
+        return self._clients[known]
 
     def create_role(self, name: str, *statements: dict[str, Any]) -> str:
         """A role with one inline policy; its ARN."""

@@ -3,9 +3,10 @@
 import json
 import os
 import signal
+import socketserver
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 MODEL = Path(sys.argv[1]).read_text()
@@ -54,4 +55,5 @@ if MODEL == "crash":
     print("loading the model", flush=True)
     raise SystemExit("the weights are broken")
 print("the container listens", flush=True)
-ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
+# Not http.server's own class, which asks the name service for this machine's name and may wait for it.
+socketserver.ThreadingTCPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import signal
 import time
@@ -132,10 +133,11 @@ def test_a_function_whose_process_ends_is_an_error_of_that_call_alone(local_aws:
 
 def test_an_environment_that_dies_between_calls_is_replaced(local_aws: Any) -> None:
     local_aws.create_function(PID)
-    process = psutil.Process(invoke(local_aws))
-    process.send_signal(signal.SIGKILL)
-    local_aws.eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
-    assert invoke(local_aws) != process.pid
+    pid = invoke(local_aws)
+    os.kill(pid, signal.SIGKILL)
+    [environment] = local_aws.gateway._functions._environments
+    local_aws.eventually(lambda: not environment.is_alive())
+    assert invoke(local_aws) != pid
     assert environments(local_aws) == (1, 0)
 
 

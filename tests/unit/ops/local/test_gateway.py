@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import urllib.error
 import urllib.request
 from typing import Any
@@ -59,6 +60,16 @@ def test_a_connection_is_kept_for_the_next_call(local_aws: Any) -> None:
         assert connection.sock is not None, f"closed after {method} {path}"
         assert connection.sock.getsockname()[1] == port
     connection.close()
+
+
+def test_a_client_that_asks_before_it_sends_is_told_to_go_on(local_aws: Any) -> None:
+    with socket.create_connection(("127.0.0.1", local_aws.settings.port)) as connection:
+        head = b"PUT /photos/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+        connection.settimeout(20)
+        connection.sendall(head)
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b"x")
+        assert connection.recv(100).startswith(b"HTTP/1.1 403 ")
 
 
 def test_large_objects_go_in_and_out_whole(local_aws: Any) -> None:

@@ -110,6 +110,7 @@ class Environment:
     ) -> None:
         self.function = function
         self.is_outdated = False
+        self._has_ended = False
         self._clock = clock
         self._init_timeout = init_timeout
         self._lines: list[str] = []
@@ -134,7 +135,8 @@ class Environment:
 
     def is_alive(self) -> bool:
         """Whether the process runs."""
-        return self._process.poll() is None
+        # The closed pipe tells earlier: the exit code of a process comes when the last of its threads is gone.
+        return not self._has_ended and self._process.poll() is None
 
     def run(self, event: bytes, request_id: str) -> Outcome:
         """Runs one event to its end; after a failure of the process the environment is dead.
@@ -218,6 +220,7 @@ class Environment:
         return self._lost(request_id, "Runtime.ExitError", f"Runtime exited with error: {how}")
 
     def _on_end(self) -> None:
+        self._has_ended = True
         self._api.events.put(Exited())
 
     def _note_error(self, payload: bytes, request_id: str) -> None:

@@ -69,8 +69,7 @@ class Gateway:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answers one HTTP request."""
         request = _whole_request(environ)
-        response = self._own_answer(request) or self._answer(request)
-        return response(environ, start_response)
+        return self._answer(request)(environ, start_response)
 
     def status(self) -> dict[str, Any]:
         """What runs, as `whippet local status` tells it."""
@@ -125,6 +124,8 @@ class Gateway:
     def _answer(self, request: Request) -> Response:
         service, protocol = "", "json"
         try:
+            if (own := self._own_answer(request)) is not None:
+                return own
             call = identify(request)
             service, protocol = call.service, call.protocol
             self._principals.authorise(call)

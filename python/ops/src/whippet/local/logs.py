@@ -19,6 +19,10 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
+#: moto's groups and streams are plain lists and dictionaries, and two streams may want the same group at once.
+_writing = threading.Lock()
+
+
 class LogStream:
     """One stream of a log group, made with its first lines.
 
@@ -36,7 +40,6 @@ class LogStream:
         self.name = name
         self._role_arn = role_arn
         self._clock = clock
-        self._lock = threading.Lock()
 
     @property
     def group_arn(self) -> str:
@@ -48,7 +51,7 @@ class LogStream:
         if not lines:
             return
         now = self._clock()
-        with self._lock:
+        with _writing:
             if self._exists() and self._may("logs:PutLogEvents", self.name):
                 events = [{"timestamp": now, "message": line} for line in lines]
                 logs_backends[ACCOUNT][self.region].put_log_events(self.group, self.name, events)

@@ -37,6 +37,12 @@ class RequestHandler(MotoRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = 65536  # the head and the body of an answer leave in one piece
 
+    def handle_expect_100(self) -> bool:
+        """Tells a client at once that it may send its body; left in the buffer, it would wait for a second."""
+        done = super().handle_expect_100()
+        self.wfile.flush()
+        return done
+
     def run_wsgi(self) -> None:
         """Answers one request."""
         response = Response.from_app(self.server.app, self.make_environ(), buffered=True)
