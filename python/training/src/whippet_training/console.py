@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended: 128 + SIGINT."""
+
+TERMINATED = 143
+"""Exit status of a process that SIGTERM ended: 128 + SIGTERM."""
 
 stderr = Console(stderr=True, highlight=False)
 
@@ -42,3 +46,8 @@ def interrupted() -> NoReturn:
     sys.stderr.write("interrupted\n")
     sys.stderr.flush()
     os._exit(INTERRUPTED)
+
+
+def exit_on_sigterm() -> None:
+    """Lets SIGTERM end the process as an exception would, so that nothing half-written stays."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from whippet_training.check import Finding, check
-from whippet_training.console import fail, interrupted, program, progress
+from whippet_training.console import exit_on_sigterm, fail, interrupted, program, progress
 from whippet_training.dataset import read_dataset
 from whippet_training.errors import TrainingError
 from whippet_training.sample import ANIMALS, draw_sample, pictures
@@ -89,6 +89,7 @@ def _table(findings: list[Finding], shown: int) -> Table:
 
 def main() -> None:
     """Runs a command; what a user can run into is one line on stderr."""
+    exit_on_sigterm()
     try:
         app(prog_name=program("python -m whippet_training.data"))
     except TrainingError as error:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.resources
+import importlib.util
 import json
 import tarfile
 import warnings
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +43,16 @@ def write_weights(folder: Path, backbone: Backbone, head: Head) -> dict[str, str
     Returns:
         The ``weights`` object of model.json.
     """
-    weights = {"torchscript": TORCHSCRIPT_FILE}
-    _write_torchscript(folder / TORCHSCRIPT_FILE, backbone, head)
-    try:
-        import openvino  # noqa: F401
-    except ImportError:
-        return weights
-    _write_openvino(folder / OPENVINO_FILE, backbone, head)
-    return {"openvino": OPENVINO_FILE, **weights}
+    weights = {}
+    # OpenVINO first: its converter traces the backbone unless the features already needed it, and what TorchScript
+    # calls its parts depends on the traces before it. So the bytes do not depend on what the cache held.
+    if importlib.util.find_spec("openvino"):
+        _write_openvino(folder / OPENVINO_FILE, backbone, head)
+        weights["openvino"] = OPENVINO_FILE
+    # In a thread, whose call stack is always the same: TorchScript keeps the stack it was traced on in the file.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_write_torchscript, folder / TORCHSCRIPT_FILE, backbone, head).result()
+    return {**weights, "torchscript": TORCHSCRIPT_FILE}
 
 
 def _write_torchscript(path: Path, backbone: Backbone, head: Head) -> None:
@@ -72,10 +76,15 @@ def _write_openvino(path: Path, backbone: Backbone, head: Head) -> None:
 
     model = openvino_backbone(backbone).clone()
     features = model.outputs[0].get_node().input_value(0)
-    product = ops.matmul(features, ops.constant(head.weight), transpose_a=False, transpose_b=True)
-    logits = ops.add(product, ops.constant(head.bias))
+    weight, bias = ops.constant(head.weight), ops.constant(head.bias)
+    product = ops.matmul(features, weight, transpose_a=False, transpose_b=True)
+    logits = ops.add(product, bias)
+    # Names of their own: OpenVINO would number them by all that the process has made before.
+    for node, name in ((weight, "head.weight"), (bias, "head.bias"), (product, "head.product"), (logits, "logits")):
+        node.set_friendly_name(name)
     network = openvino.Model([logits], model.get_parameters(), "whippet")
     network.outputs[0].get_tensor().set_names({"logits"})
+    network.get_results()[0].set_friendly_name("result")
     openvino.save_model(network, path, compress_to_fp16=False)
 
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,12 +22,10 @@ from typing import Annotated, Any
 import platformdirs
 import typer
 
-from whippet_training.console import fail, interrupted, program, stderr
+from whippet_training.console import exit_on_sigterm, fail, interrupted, program, stderr
 from whippet_training.errors import TrainingError
 
 ARCHIVE = "model.tar.gz"
-TERMINATED = 143
-"""Exit status of a process that SIGTERM ended: 128 + SIGTERM."""
 
 app = typer.Typer(
     add_completion=False,
@@ -69,7 +66,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json and where the files are.")] = False,
 ) -> None:
     """Trains a classifier on a folder of photos and packs it as model.tar.gz."""
-    signal.signal(signal.SIGTERM, _terminate)
+    exit_on_sigterm()
     try:
         data = data or _training_channel()
         stderr_is_quiet = as_json or not sys.stderr.isatty()
@@ -182,10 +179,6 @@ def _tell_sagemaker(reason: str) -> None:
         folder = Path(os.environ.get("SM_OUTPUT_DIR", "/opt/ml/output"))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "failure").write_text(reason + "\n", encoding="utf-8")
-
-
-def _terminate(*_: object) -> None:
-    raise SystemExit(TERMINATED)
 
 
 if __name__ == "__main__":
