@@ -128,6 +128,7 @@ def test_down_ends_one_that_does_not_answer(daemon: Any, monkeypatch: pytest.Mon
         control.status(daemon.port)
     assert control.down(daemon.port, timeout=2.0) is True
     daemon.eventually(lambda: daemon.processes() == [])
+    assert not (settings.home_of(daemon.port) / "work").exists()
 
 
 def test_the_users_aws_settings_stay_out(daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -190,6 +191,8 @@ def down(port: int = DEFAULT_PORT, timeout: float = STOP_TIMEOUT) -> bool:
             process.wait()
         # A killed process leaves the rest to the reaper, which needs a moment.
         psutil.wait_procs(session, timeout)
+    # One that was killed could not tidy up.
+    shutil.rmtree(Settings(home=home_of(port)).work, ignore_errors=True)
     _pid_file(port).unlink(missing_ok=True)
     return True
 
