@@ -28,7 +28,7 @@ types: $(VENV)/.tools
 	$(BIN)/mypy
 
 fast-tests: $(VENV)/.tools
-	$(BIN)/pytest -n 2 --dist loadgroup tests/unit tests/terraform tests/integration
+	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/terraform tests/integration
 
 e2e: $(VENV)/.tools
 	$(BIN)/pytest tests/e2e

@@ -131,11 +131,14 @@ def test_it_answers_curl(demo: Demo, tmp_path: Path) -> None:
     (tmp_path / "event.json").write_text(demo.event())
     url = f"{local_aws.url(demo.port)}/2015-03-31/functions/{demo.outputs['lambda_function_name']}/invocations"
     done = subprocess.run(
-        ["curl", "--silent", "--fail", "--data", f"@{tmp_path / 'event.json'}", url],
+        [
+            "curl", "--silent", "--fail", "--user", "test:test", "--aws-sigv4",
+            f"aws:amz:{demo.outputs['region']}:lambda", "--data", f"@{tmp_path / 'event.json'}", url,
+        ],
         capture_output=True,
         text=True,
         check=True,
-    )
+    )  # fmt: skip
     assert json.loads(json.loads(done.stdout)["body"])["predictions"]
 
 
