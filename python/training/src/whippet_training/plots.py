@@ -68,7 +68,7 @@ def plot_reliability(calibration: Calibration, title: str, path: Path) -> None:
     upper.set(
         ylim=(0, 1.02), ylabel="accuracy", title=f"{title}: calibration error {calibration.error:.3f}, {bins} bins"
     )
-    upper.legend(loc="upper left")
+    figure.legend(loc="outside lower center", ncols=3)
     lower.bar(centres, calibration.count, width, color="#b8b8b8", edgecolor="white")
     lower.set(xlim=(0, 1), xlabel="confidence of the prediction", ylabel="photos")
     figure.savefig(path, dpi=110)
