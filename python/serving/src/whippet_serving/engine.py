@@ -93,8 +93,8 @@ def _last_line(error: Exception) -> str:
 class OpenVINOEngine:
     """The network on OpenVINO, with normalisation as a part of the graph.
 
-    It is compiled twice. A photo that is alone gets all cores (half the latency on two); photos at once get a core
-    each, since two that share all cores spend their time waiting for each other (a third less throughput).
+    It is compiled twice. A photo that is alone gets all cores, for a shorter answer; photos at once get a core each,
+    since photos that share all cores spend their time waiting for each other.
     """
 
     name = "openvino"
