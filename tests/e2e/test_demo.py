@@ -147,7 +147,7 @@ def test_it_answers_the_aws_cli(demo: Demo, tmp_path: Path) -> None:
     subprocess.run(
         [
             str(BIN / "aws"), "lambda", "invoke", "--function-name", demo.outputs["lambda_function_name"],
-            "--payload", f"file://{tmp_path / 'event.json'}", str(tmp_path / "answer.json"),
+            "--payload", f"fileb://{tmp_path / 'event.json'}", str(tmp_path / "answer.json"),
         ],
         env=demo.environment(),
         capture_output=True,

@@ -190,8 +190,8 @@ Local AWS stays up at {url}. Ask it again:
   whippet predict {source}{port}
 or with the clients you know:
   export AWS_ENDPOINT_URL={url} AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION={outputs["region"]}
-  base64 -w0 {source} | sed 's/.*/{{"image":"&"}}/' > event.json
-  aws lambda invoke --function-name {name} --cli-binary-format raw-in-base64-out --payload file://event.json answer.json
+  base64 < {source} | tr -d '\\n' | sed 's/.*/{{"image":"&"}}/' > event.json
+  aws lambda invoke --function-name {name} --payload fileb://event.json answer.json
   curl --user test:test --aws-sigv4 aws:amz:{outputs["region"]}:lambda --data @event.json \\
     {url}/2015-03-31/functions/{name}/invocations
 Tear it down:
