@@ -8,9 +8,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -235,3 +237,27 @@ def test_down_leaves_no_process(demo: Demo) -> None:
     whippet("local", "down", port=demo.port)
     assert not [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
     assert local_aws.status(demo.port) is None
+
+
+def test_an_interrupted_demo_leaves_no_process() -> None:
+    port = free_port()
+    data = ["--data", DATA] if DATA else []
+    process = subprocess.Popen(
+        [str(BIN / "whippet"), "demo", *data, "--port", str(port)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while (running := local_aws.status(port)) is None:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.1)
+        processes = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 128 + signal.SIGINT
+        assert local_aws.status(port) is None
+        assert not [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    finally:
+        process.kill()
+        whippet("local", "down", port=port, check=False)

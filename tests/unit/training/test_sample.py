@@ -54,8 +54,8 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "photos/mine.jpg").read_bytes() == b"x"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path, number: signal.Signals, status: int) -> None:
     folder = tmp_path / "place" / "sample"
     process = subprocess.Popen(
         [sys.executable, "-m", "whippet_training.data", "sample", str(folder)], stderr=subprocess.DEVNULL
@@ -63,6 +63,6 @@ def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path, number: signal.Si
     while not list(tmp_path.rglob("*.jpg")) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(number)
-    assert process.wait(30) != 0
+    assert process.wait(30) == status
     assert not folder.exists()
     assert not list(tmp_path.rglob("*.jpg"))

@@ -9,6 +9,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,14 +79,15 @@ def run(project: Project, data: Path | None, port: int, console: Console) -> dic
     console.rule("[bold]3  Deploy to local AWS with Terraform", align="left")
     deployment = Deployment(project, "local", port)
     model = folder / "run" / "model.tar.gz"
-    apply_seconds = deployments.deploy(deployment, model, lambda plan: True, console)
-    plan = deployments.second_plan(deployment, model)
-    resources = len(deployment.terraform.resources())
-    console.print(f"{resources} resources in {apply_seconds:.1f} s; the second plan says: {plan.strip()}")
+    with stopped_when_interrupted(port):
+        apply_seconds = deployments.deploy(deployment, model, lambda plan: True, console)
+        plan = deployments.second_plan(deployment, model)
+        resources = len(deployment.terraform.resources())
+        console.print(f"{resources} resources in {apply_seconds:.1f} s; the second plan says: {plan}")
 
-    console.rule("[bold]4  Ask the Lambda about every photo of the test split", align="left")
-    examples = read_examples(folder / "run" / "predictions.json", data)
-    answers = ask_all(deployment, examples, console)
+        console.rule("[bold]4  Ask the Lambda about every photo of the test split", align="left")
+        examples = read_examples(folder / "run" / "predictions.json", data)
+        answers = ask_all(deployment, examples, console)
     console.print(answers_table(examples, answers))
     report = {
         "train": {
@@ -100,6 +103,18 @@ def run(project: Project, data: Path | None, port: int, console: Console) -> dic
     write_report(folder / "report.json", report)
     _tell(console, report, deployment, folder, examples[0].photo)
     return report
+
+
+@contextmanager
+def stopped_when_interrupted(port: int) -> Iterator[None]:
+    """Stops local AWS when the demo is interrupted, unless it ran before; after a failure it stays, to be looked at."""
+    ran_before = local_aws.status(port) is not None
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if not ran_before:
+            local_aws.down(port)
+        raise
 
 
 def read_examples(predictions: Path, data: Path) -> list[Example]:

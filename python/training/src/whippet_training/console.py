@@ -12,6 +12,8 @@ from typing import NoReturn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from whippet_training.errors import TrainingError
+
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended: 128 + SIGINT."""
 
@@ -46,6 +48,19 @@ def interrupted() -> NoReturn:
     sys.stderr.write("interrupted\n")
     sys.stderr.flush()
     os._exit(INTERRUPTED)
+
+
+@contextmanager
+def failures_told() -> Iterator[None]:
+    """Ends the command with one line where it meets what a user can meet: wrong data, a full disk, Ctrl-C."""
+    try:
+        yield
+    except TrainingError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        interrupted()
 
 
 def exit_on_sigterm() -> None:

@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from whippet_training.check import Finding, check
-from whippet_training.console import exit_on_sigterm, fail, interrupted, program, progress
+from whippet_training.console import exit_on_sigterm, failures_told, program, progress
 from whippet_training.dataset import read_dataset
-from whippet_training.errors import TrainingError
 from whippet_training.sample import ANIMALS, draw_sample, pictures
 
 SHOWN = 5
@@ -35,7 +34,7 @@ def sample_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Receives SPLIT/CLASS/*.jpg.")],
 ) -> None:
     """Draws the built-in sample set: eight animals, 80 pictures each, always the same."""
-    with progress("drawing", len(pictures())) as advance:
+    with failures_told(), progress("drawing", len(pictures())) as advance:
         drawn = draw_sample(folder, advance)
     told = f"{len(pictures())} pictures of {len(ANIMALS)} animals in {folder}"
     sys.stdout.write(f"Drew {told}\n" if drawn else f"Nothing to do: {told}\n")
@@ -48,9 +47,10 @@ def check_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print every finding as JSON.")] = False,
 ) -> None:
     """Says what is wrong with a folder of photos; ends with 1 if there are errors, warnings alone end with 0."""
-    dataset = read_dataset(folder)
-    with progress("checking", len(dataset.photos)) as advance:
-        findings = check(dataset, advance)
+    with failures_told():
+        dataset = read_dataset(folder)
+        with progress("checking", len(dataset.photos)) as advance:
+            findings = check(dataset, advance)
     errors = sum(finding.severity == "error" for finding in findings)
     if as_json:
         report = {
@@ -87,18 +87,6 @@ def _table(findings: list[Finding], shown: int) -> Table:
     return table
 
 
-def main() -> None:
-    """Runs a command; what a user can run into is one line on stderr."""
-    exit_on_sigterm()
-    try:
-        app(prog_name=program("python -m whippet_training.data"))
-    except TrainingError as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"{error.strerror}: {error.filename}")
-    except KeyboardInterrupt:
-        interrupted()
-
-
 if __name__ == "__main__":
-    main()
+    exit_on_sigterm()
+    app(prog_name=program("python -m whippet_training.data"))

@@ -15,11 +15,13 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
 from whippet_training.errors import TrainingError
@@ -302,18 +304,16 @@ def draw(picture: Picture) -> bytes:
         animal = animal.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     angle = pick.gauss(0, 22)
     side = round(_SIDE * pick.uniform(0.55, 1.0))
-    animal = animal.rotate(angle, Image.Resampling.BICUBIC).resize(
-        (round(side * pick.uniform(0.85, 1.15)), side), Image.Resampling.LANCZOS
-    )
+    animal = animal.resize((round(side * pick.uniform(0.85, 1.15)), side), Image.Resampling.BICUBIC)
+    animal = animal.rotate(angle, Image.Resampling.BICUBIC)
     room = (_SIDE - animal.width, _SIDE - animal.height)
     place = (
         round(room[0] / 2 + pick.uniform(-0.12, 0.12) * _SIDE),
         round(room[1] / 2 + pick.uniform(-0.12, 0.12) * _SIDE),
     )
-    shadow = Image.new("RGBA", animal.size, (0, 0, 0, 0))
-    shadow.putalpha(animal.getchannel("A").point(lambda alpha: alpha * 2 // 5))
+    shadow = animal.getchannel("A").point(lambda alpha: alpha * 2 // 5).filter(ImageFilter.GaussianBlur(5))
     drop = (place[0] + pick.randint(-9, 9), place[1] + pick.randint(4, 12))
-    scene.paste(shadow.filter(ImageFilter.GaussianBlur(5)), drop, shadow.filter(ImageFilter.GaussianBlur(5)))
+    scene.paste((0, 0, 0), (*drop, drop[0] + shadow.width, drop[1] + shadow.height), shadow)
     scene.paste(animal, place, animal)
     encoded = io.BytesIO()
     _light(scene, pick, noise).save(encoded, "JPEG", quality=88)
@@ -323,10 +323,13 @@ def draw(picture: Picture) -> bytes:
 def _background(pick: random.Random, noise: np.random.Generator) -> Image.Image:
     """Paints soft blobs, stripes or bokeh in colours that say nothing about the animal."""
     first, second = (
-        np.array(colorsys.hsv_to_rgb(pick.random(), pick.uniform(0.1, 0.55), pick.uniform(0.35, 0.95))) for _ in "12"
+        np.array(
+            colorsys.hsv_to_rgb(pick.random(), pick.uniform(0.1, 0.55), pick.uniform(0.35, 0.95)), dtype=np.float32
+        )
+        for _ in range(2)
     )
     kind = pick.choice(("blobs", "stripes", "bokeh", "grain"))
-    rows, columns = np.mgrid[0:_SIDE, 0:_SIDE] / _SIDE
+    rows, columns = _grid()
     turn = pick.uniform(0, math.tau)
     ramp = (rows - 0.5) * math.sin(turn) + (columns - 0.5) * math.cos(turn) + 0.5
     if kind == "stripes":
@@ -348,16 +351,23 @@ def _background(pick: random.Random, noise: np.random.Generator) -> Image.Image:
     return picture
 
 
+@cache
+def _grid() -> npt.NDArray[np.float32]:
+    """Rows and columns of a picture's pixels, from 0 to 1: float32 [2, side, side]."""
+    return (np.mgrid[0:_SIDE, 0:_SIDE] / _SIDE).astype(np.float32)
+
+
 def _light(scene: Image.Image, pick: random.Random, noise: np.random.Generator) -> Image.Image:
     """Lights a scene from one side, in a warm or cold tone, and adds a camera's blur and noise."""
-    rows, columns = np.mgrid[0:_SIDE, 0:_SIDE] / _SIDE - 0.5
+    rows, columns = _grid() - 0.5
     turn, strength = pick.uniform(0, math.tau), pick.uniform(0, 0.55)
     light = pick.uniform(0.7, 1.15) + strength * (rows * math.sin(turn) + columns * math.cos(turn))
     warmth = pick.uniform(-0.12, 0.12)
     if pick.random() < 0.4:
         scene = scene.filter(ImageFilter.GaussianBlur(pick.uniform(0.4, 1.4)))
-    pixels = np.asarray(scene, dtype=np.float64) * light[..., np.newaxis] * np.array([1 + warmth, 1.0, 1 - warmth])
-    pixels += noise.normal(0, pick.uniform(1, 9), pixels.shape)
+    pixels = np.asarray(scene, dtype=np.float32) * np.asarray(light[..., np.newaxis], dtype=np.float32)
+    pixels *= np.array([1 + warmth, 1.0, 1 - warmth], dtype=np.float32)
+    pixels += noise.standard_normal(pixels.shape, dtype=np.float32) * np.float32(pick.uniform(1, 9))
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
@@ -384,8 +394,8 @@ def draw_sample(folder: Path, advance: Callable[[], None] = lambda: None) -> boo
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as workplace:
         unfinished = Path(workplace, "new")
         everything = pictures()
-        with ProcessPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for picture, encoded in zip(everything, pool.map(draw, everything, chunksize=16), strict=True):
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for picture, encoded in zip(everything, pool.map(draw, everything), strict=True):
                 path = unfinished / picture.file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(encoded)
