@@ -48,7 +48,7 @@ CONCURRENCIES = (1, 8, 64)
 WARM_UP_S = 1.0
 MIN_AGREEMENT = 0.99
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 120)  # a file or a log has no width of its own
 
 
 class BenchmarkError(Exception):

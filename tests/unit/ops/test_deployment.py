@@ -80,3 +80,9 @@ def test_nothing_deployed_says_what_to_run(project: Project) -> None:
     target.terraform.output = dict  # type: ignore[method-assign,assignment]
     with pytest.raises(WhippetError, match="whippet deploy --env dev"):
         _ = target.outputs
+
+
+def test_asking_a_local_aws_that_is_gone_says_what_to_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    running(monkeypatch, None)
+    with pytest.raises(WhippetError, match="whippet deploy --env local"):
+        Deployment(project, "local").client("lambda")

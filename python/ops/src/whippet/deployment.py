@@ -84,7 +84,15 @@ class Deployment:
         """A boto3 client for the account and region this environment lives in.
 
         On AWS credentials are found as every AWS tool finds them; local AWS takes the usual test credentials.
+
+        Raises:
+            WhippetError: nothing is deployed, or local AWS does not run.
         """
+        if self.is_local and local_aws.status(self.port) is None:
+            raise WhippetError(
+                f"Local AWS does not run on port {self.port}, and what was deployed to it is gone: "
+                "run `whippet deploy --env local`."
+            )
         config = Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=70, max_pool_connections=64)
         if not self.is_local:
             return boto3.client(service, region_name=self.outputs["region"], config=config)  # type: ignore[call-overload]
