@@ -23,6 +23,7 @@ test: lint types fast-tests e2e  ## everything CI runs
 lint: $(VENV)/.tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint python/serving/Dockerfile
 
 types: $(VENV)/.tools
 	$(BIN)/mypy
