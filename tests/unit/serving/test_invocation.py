@@ -36,6 +36,7 @@ def test_takes_the_photo_from_json() -> None:
         (PHOTO, "image/jpeg", None, "trace=abc", DEFAULT_TOP_K),
         (PHOTO, "image/jpeg", "3", "top_k=4", 3),
         (PHOTO, "image/jpeg", "9" * 5000, "", 999_999_999),
+        (PHOTO, "image/jpeg", "0000000003", "", 3),
         (document(top_k=2), "application/json", None, "", 2),
         (document(top_k=2), "application/json", "3", "top_k=4", 2),
         (document(), "application/json", "3", "", 3),

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -25,6 +23,7 @@ from whippet.errors import WhippetError
 from whippet.local import control as local_aws
 from whippet.local.settings import DEFAULT_PORT
 from whippet.predict import Answer, ask
+from whippet.training import run_training
 
 errors = Console(stderr=True)
 output = Console(width=None if sys.stdout.isatty() else 120)  # a file or a log has no width of its own
@@ -41,6 +40,8 @@ class WhippetGroup(TyperGroup):
             fail(str(error))
         except (ClientError, BotoCoreError) as error:
             fail(f"AWS: {error}")
+        except OSError as error:
+            fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
         except KeyboardInterrupt:
             errors.print("Interrupted.")
             raise typer.Exit(128 + signal.SIGINT) from None
@@ -104,13 +105,10 @@ def version(
         raise typer.Exit
 
 
-def run_training(module: str, prog: str, arguments: list[str]) -> None:
-    """Runs a command of the training package, on this terminal, and ends with its exit code if it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], env={**os.environ, "WHIPPET_PROG": prog}, check=False
-    )
-    if done.returncode != 0:
-        raise typer.Exit(done.returncode)
+def pass_on(module: str, prog: str, arguments: list[str]) -> None:
+    """Runs a command of the training package, and ends with its exit code if it fails."""
+    if status := run_training(module, prog, arguments):
+        raise typer.Exit(status)
 
 
 @app.command(context_settings=PASS_THROUGH)
@@ -123,7 +121,7 @@ def train(ctx: typer.Context) -> None:
     """
     own_folder = any(argument.partition("=")[0] in ("--out", "--help") for argument in ctx.args)
     run = here().build / "run"
-    run_training("whippet_training.train", "whippet train", [*ctx.args, *([] if own_folder else ["--out", str(run)])])
+    pass_on("whippet_training.train", "whippet train", [*ctx.args, *([] if own_folder else ["--out", str(run)])])
     if not own_folder:
         keep_model(run / "model.tar.gz", here().model)
         errors.print(f"The model is in {here().model}: deploy it with `whippet deploy --env local`.", soft_wrap=True)
@@ -141,7 +139,7 @@ def sample(ctx: typer.Context) -> None:
 
     Example: whippet data sample build/sample
     """
-    run_training("whippet_training.data", "whippet data", ["sample", *ctx.args])
+    pass_on("whippet_training.data", "whippet data", ["sample", *ctx.args])
 
 
 @data.command(context_settings=PASS_THROUGH)
@@ -150,7 +148,7 @@ def check(ctx: typer.Context) -> None:
 
     Example: whippet data check photos/
     """
-    run_training("whippet_training.data", "whippet data", ["check", *ctx.args])
+    pass_on("whippet_training.data", "whippet data", ["check", *ctx.args])
 
 
 @local.command()

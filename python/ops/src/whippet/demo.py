@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -26,6 +24,7 @@ from whippet.local import control as local_aws
 from whippet.local.settings import DEFAULT_PORT
 from whippet.predict import Answer, ask
 from whippet.project import Project
+from whippet.training import run_training
 
 #: How many answers the table shows; the figures are over every photo of the test split.
 SHOWN = 12
@@ -178,12 +177,9 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
 
 
 def _training(module: str, *arguments: str) -> None:
-    """Runs the training package as its own process, on this terminal."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], env={**os.environ, "WHIPPET_PROG": "whippet"}, check=False
-    )
-    if done.returncode != 0:
-        raise WhippetError(f"{module} ended with exit code {done.returncode}; its last line says why.")
+    status = run_training(module, "whippet", arguments)
+    if status != 0:
+        raise WhippetError(f"{module} ended with exit code {status}; its last line says why.")
 
 
 def _tell(console: Console, report: dict[str, Any], deployment: Deployment, folder: Path, photo: Path) -> None:

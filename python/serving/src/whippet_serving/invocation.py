@@ -76,7 +76,7 @@ def _read_top_k(value: object) -> int:
     if value is None:
         return DEFAULT_TOP_K
     if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value[:9])  # more digits than classes change nothing
+        value = int(value.lstrip("0")[:9] or 0)  # more digits than classes change nothing
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise RequestError(HTTPStatus.BAD_REQUEST, "top_k must be a whole number from 1.")
     return value

@@ -1,0 +1,41 @@
+"""Runs the training package, which is a program of its own: the packages never import one another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+#: Seconds in which an interrupted training removes what it has half written, before it is told again.
+TIDYING = 5.0
+
+
+def run_training(module: str, prog: str, arguments: Sequence[str]) -> int:
+    """Runs one of its commands on this terminal.
+
+    Args:
+        module: such as whippet_training.train.
+        prog: what the command calls itself in its help.
+        arguments: what follows the command.
+
+    Returns:
+        Its exit code.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the command has ended and tidied up by then. SystemExit likewise.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], env={**os.environ, "WHIPPET_PROG": prog}
+    ) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            try:
+                process.wait(TIDYING)  # a terminal sends Ctrl-C to both
+            except subprocess.TimeoutExpired:
+                process.terminate()
+            raise
+        except BaseException:
+            process.terminate()
+            raise
