@@ -18,6 +18,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from whippet.local.clock import Clock
 from whippet.local.gateway import Gateway
 from whippet.local.server import Server, listen
 from whippet.local.settings import ACCOUNT, Settings
@@ -50,9 +51,13 @@ class LocalAws:
         return self._clients[known]
 
     def create_role(self, name: str, *statements: dict[str, Any]) -> str:
-        """A role with one inline policy; its ARN."""
+        """A role with one inline policy, which every service of the project and everybody in the account may assume."""
         iam = self.client("iam")
-        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": []}))
+        services = [f"{service}.amazonaws.com" for service in ("ec2", "lambda", "sagemaker")]
+        trusted = {"Service": services, "AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+        trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": trusted}
+        trust_document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust_document)
         document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
         iam.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=document)
         arn: str = role["Role"]["Arn"]
@@ -166,6 +171,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     with Server(gateway, listener):
         yield LocalAws(settings, gateway)
     gateway.stop()
+
+
+@pytest.fixture
+def fast_clock(running: LocalAws) -> Iterator[Clock]:
+    """The clock of local AWS at 60 times the wall's: a minute is a second."""
+    running.gateway.clock.speed = 60.0
+    yield running.gateway.clock
+    running.gateway.clock.speed = 1.0
 
 
 @pytest.fixture

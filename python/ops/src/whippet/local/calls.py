@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 from botocore.exceptions import UnknownServiceError
-from moto.core.model import ServiceModel
+from moto.core.model import OperationModel, ServiceModel
+from moto.core.parse import PROTOCOL_PARSERS, RequestParserError
 from moto.core.request import Request, determine_request_protocol
 from moto.core.routing import get_service_router
+from moto.core.serialize import get_serializer_class
 from moto.core.utils import get_service_model
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
@@ -71,28 +73,32 @@ class Call:
 
     @cached_property
     def params(self) -> dict[str, Any]:
-        """The parameters in the path, the query, the form and the JSON body, of which those in the path win."""
-        params: dict[str, Any] = dict(self.request.args)
-        if self.protocol in ("query", "ec2"):
-            params.update(parse_qsl(self.body.decode()))
-        elif self.protocol in ("json", "rest-json") and not self._body_is_payload:
-            try:
-                body = json.loads(self.body or b"{}")
-            except ValueError:
-                raise AwsError("SerializationException", "The request's body is not JSON.") from None
-            params.update(body if isinstance(body, dict) else {})
-        return params | dict(self.labels)
+        """The parameters of the operation, under botocore's names and in its types, wherever the request has them."""
+        model = self.operation_model
+        if model is None or model.input_shape is None:
+            return {}
+        try:
+            parsed: dict[str, Any] = PROTOCOL_PARSERS[self.protocol](model).parse(
+                {
+                    "method": self.request.method,
+                    "values": self.request.values,
+                    "headers": self.request.headers,
+                    "body": self.body,
+                    "url_path": self.request.path,
+                    "url_params": dict(self.labels),
+                }
+            )
+        except (RequestParserError, ValueError, TypeError, AttributeError, KeyError):
+            raise AwsError("SerializationException", "The request cannot be read.") from None
+        return parsed
 
     @property
-    def _body_is_payload(self) -> bool:
-        """Whether the body is one parameter, the caller's own bytes, as in InvokeEndpoint."""
+    def operation_model(self) -> OperationModel | None:
+        """Botocore's model of the operation; None where there is no such operation."""
         model = service_model(self.service)
-        if model is None or not self.operation:
-            return True
-        shape = model.operation_model(self.operation).input_shape
-        return shape is not None and "payload" in shape.serialization
+        return model.operation_model(self.operation) if model is not None and self.operation else None
 
-    @property
+    @cached_property
     def protocol(self) -> str:
         """How the answer is written: json, rest-json, query, ec2 or rest-xml."""
         model = service_model(self.service)
@@ -182,8 +188,23 @@ def service_model(service: str) -> ServiceModel | None:
         return None
 
 
+def answer(call: Call, result: Mapping[str, Any] | None = None) -> Response:
+    """The answer to a call, in its protocol.
+
+    Args:
+        call: what is answered.
+        result: the members of the operation's output, under botocore's names and in its types; None values are left
+            out.
+    """
+    model = call.operation_model
+    assert model is not None  # noqa: S101 - only operations that botocore knows have handlers
+    serialized = get_serializer_class(call.service, call.protocol)(model).serialize(dict(result or {}))
+    headers: dict[str, Any] = {"x-amzn-RequestId": str(uuid.uuid4()), **serialized["headers"]}
+    return Response(serialized["body"], serialized["status_code"], headers)
+
+
 def json_answer(payload: Mapping[str, Any], status: int = 200) -> Response:
-    """An answer of an operation of a JSON service."""
+    """A JSON document, as moto's answers are after they have been mended."""
     return Response(json.dumps(payload, default=str), status, content_type="application/x-amz-json-1.1")
 
 
@@ -194,13 +215,13 @@ def error_answer(error: AwsError, service: str, protocol: str) -> Response:
     if protocol in ("json", "rest-json"):
         body = json.dumps({"__type": error.code, message_member: str(error), **error.members})
         content_type = "application/x-amz-json-1.1" if protocol == "json" else "application/json"
-        answer = Response(body, status, content_type=content_type)
-        answer.headers["x-amzn-ErrorType"] = error.code
+        response = Response(body, status, content_type=content_type)
+        response.headers["x-amzn-ErrorType"] = error.code
     else:
-        answer = Response(_xml_error(error, service, protocol, request_id), status, content_type="text/xml")
-    answer.headers["x-amzn-RequestId"] = request_id
-    answer.headers.update(error.headers)
-    return answer
+        response = Response(_xml_error(error, service, protocol, request_id), status, content_type="text/xml")
+    response.headers["x-amzn-RequestId"] = request_id
+    response.headers.update(error.headers)
+    return response
 
 
 def _modelled(error: AwsError, service: str) -> tuple[int, str]:

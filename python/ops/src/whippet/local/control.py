@@ -96,12 +96,16 @@ class Status:
         pid: the process.
         id: of this start or reset; whoever remembers resources of another id remembers what is gone.
         started_at: when that was, ISO 8601.
+        now: what its clock shows, ISO 8601.
+        speed: seconds of its clock in one of the wall.
     """
 
     url: str
     pid: int
     id: str
     started_at: str
+    now: str
+    speed: float
     region: str
     account: str
     endpoints: tuple[EndpointStatus, ...]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from random import Random
 from typing import Any
 
@@ -19,27 +20,28 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
-from whippet.local import moto_gaps, runtime
+from whippet.local import gaps
+from whippet.local.access.principals import Principals
 from whippet.local.calls import AwsError, Call, error_answer, identify, json_answer
-from whippet.local.endpoints import Endpoints
-from whippet.local.functions import Functions
-from whippet.local.principals import Principals
+from whippet.local.clock import Clock
+from whippet.local.endpoints.service import Endpoints
+from whippet.local.functions import runtime
+from whippet.local.functions.service import Functions
+from whippet.local.monitoring.metrics import Metrics
+from whippet.local.services import Handlers, Service
 from whippet.local.settings import ACCOUNT, Settings
+from whippet.local.state import State
 
 log = logging.getLogger(__name__)
-
-#: Answers a call as moto does.
-Forward = Callable[[Call], Response]
-#: Answers a call; it may let moto answer and mend that.
-Handler = Callable[[Call, Forward], Response]
-#: By service and operation, in botocore's names.
-Handlers = Mapping[tuple[str, str], Handler]
 
 #: Local AWS's own paths, which no AWS service has.
 STATUS_PATH = "/_whippet/status"
 RESET_PATH = "/_whippet/reset"
 #: A header that a web page cannot send to another origin without asking first: no page can empty local AWS.
 RESET_HEADER = "X-Whippet-Reset"
+
+#: Operations that change nothing which should survive.
+READ_ONLY = re.compile("Describe|Filter|Get|Head|Invoke|List|Search|Simulate")
 
 #: The services that the project uses.
 WARM_SERVICES = ("sts", "s3", "iam", "sagemaker", "sagemaker-runtime", "lambda", "logs", "ssm", "ec2")
@@ -54,16 +56,25 @@ class Gateway:
         settings: how it runs.
         pid: the process that is reported.
         random: chooses among variants by weight.
+
+    Attributes:
+        clock: what everything in it follows.
     """
 
     def __init__(self, settings: Settings, pid: int, random: Random) -> None:
         self._settings = settings
         self._pid = pid
         self._moto = DomainDispatcherApplication(create_backend_app)
+        self.clock = Clock(settings.speed)
+        self._state = State()
+        self._metrics = Metrics(self.clock)
         self._principals = Principals()
         self._endpoints = Endpoints(settings, random)
         self._functions = Functions(settings)
-        self._handlers: Handlers = {**moto_gaps.HANDLERS, **self._endpoints.handlers(), **self._functions.handlers()}
+        self._services: tuple[Service, ...] = (self._endpoints, self._functions)
+        self._handlers: Handlers = dict(gaps.HANDLERS)
+        for service in self._services:
+            self._handlers = {**self._handlers, **service.handlers()}
         self._begin()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -78,6 +89,8 @@ class Gateway:
             "pid": self._pid,
             "id": self._id,
             "started_at": self._started_at,
+            "now": f"{self.clock.now():%Y-%m-%dT%H:%M:%SZ}",
+            "speed": self.clock.speed,
             "region": self._settings.region,
             "account": ACCOUNT,
             "endpoints": self._endpoints.status(),
@@ -101,8 +114,8 @@ class Gateway:
 
     def stop(self) -> None:
         """Ends every process and removes what they ran on."""
-        self._endpoints.stop()
-        self._functions.stop()
+        for service in self._services:
+            service.stop()
         self._principals.reset()
         shutil.rmtree(self._settings.work, ignore_errors=True)
 
@@ -130,7 +143,10 @@ class Gateway:
             service, protocol = call.service, call.protocol
             self._principals.authorise(call)
             handler = self._handlers.get((call.service, call.operation))
-            return handler(call, self._forward) if handler else self._forward(call)
+            response = handler(call, self._forward) if handler else self._forward(call)
+            if response.status_code < 400 and not READ_ONLY.match(call.operation):
+                self._state.changed(call.service, call.region)
+            return response
         except AwsError as error:
             return error_answer(error, service, protocol)
         except Exception:

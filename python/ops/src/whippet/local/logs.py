@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 from moto.logs.models import logs_backends
 
-from whippet.local.actions import Need, log_stream_arn
-from whippet.local.iam import Decision
-from whippet.local.principals import role_principal
+from whippet.local.access.actions import Need, log_stream_arn
+from whippet.local.access.policies import Decision
+from whippet.local.access.principals import role_principal
 from whippet.local.settings import ACCOUNT
 
 

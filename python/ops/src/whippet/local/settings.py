@@ -23,6 +23,7 @@ class Settings:
         home: folder for its log, its lock and what it unpacks.
         port: on 127.0.0.1; what the clients' `AWS_ENDPOINT_URL` names.
         region: the region that is reported; resources live in whichever region a call is signed for.
+        speed: seconds of local AWS's clock in one of the wall: see `Clock`.
         container_command: starts one endpoint instance; `{model}` becomes the path of the fetched model.tar.gz.
         account_concurrency: Lambda's account-wide limit of environments,
             https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -38,6 +39,7 @@ class Settings:
     home: Path
     port: int = DEFAULT_PORT
     region: str = DEFAULT_REGION
+    speed: float = 1.0
     container_command: tuple[str, ...] = (sys.executable, "-m", "whippet_serving", "--model", "{model}")
     account_concurrency: int = 1000
     init_timeout: float = 10.0

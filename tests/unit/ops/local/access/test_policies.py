@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from whippet.local.iam import Decision, evaluate, matches, parse_policy
+from whippet.local.access.policies import Decision, evaluate, matches, parse_policy
 
 ENDPOINT = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/dogs"
 

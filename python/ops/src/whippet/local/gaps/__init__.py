@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.applicationautoscaling.models import applicationautoscaling_backends
 from moto.core.utils import utcnow
@@ -21,10 +21,8 @@ from moto.ssm.models import Parameter, ssm_backends
 from werkzeug.wrappers import Response
 
 from whippet.local.calls import AwsError, Call, json_answer, service_model
+from whippet.local.services import Forward, Handlers
 from whippet.local.settings import ACCOUNT
-
-if TYPE_CHECKING:
-    from whippet.local.gateway import Forward, Handlers
 
 
 def list_scaling_tags(call: Call, forward: Forward) -> Response:
@@ -205,7 +203,7 @@ def modify_instance_attribute(call: Call, forward: Forward) -> Response:
     instance: Any = ec2_backends[ACCOUNT][call.region].get_instance(call.params["InstanceId"])
     groups = instance.security_groups
     answer = forward(call)
-    if not any(name.startswith("GroupId") for name in call.params):
+    if "Groups" not in call.params:
         instance.security_groups = groups
     return answer
 

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import psutil
 
-from whippet.local import processes, runtime
+from whippet.local import processes
+from whippet.local.access.principals import session_environment
+from whippet.local.functions import runtime
+from whippet.local.functions.runtime_api import Exited, InitError, Invocation, Ready, Result, RuntimeApi
 from whippet.local.logs import LogStream
-from whippet.local.principals import session_environment
-from whippet.local.runtime_api import Exited, InitError, Invocation, Ready, Result, RuntimeApi
 
 
 @dataclass(frozen=True)

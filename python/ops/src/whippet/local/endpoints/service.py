@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
@@ -23,15 +23,13 @@ from moto.s3.models import s3_backends
 from moto.sagemaker.models import sagemaker_backends
 from werkzeug.wrappers import Response
 
-from whippet.local.actions import Need
+from whippet.local.access.actions import Need
+from whippet.local.access.policies import Decision
+from whippet.local.access.principals import role_principal
 from whippet.local.calls import AwsError, Call, json_answer
-from whippet.local.iam import Decision
-from whippet.local.instances import Fleet, FleetRetiredError, Instance, InstanceError, Variant
-from whippet.local.principals import role_principal
+from whippet.local.endpoints.instances import Fleet, FleetRetiredError, Instance, InstanceError, Variant
+from whippet.local.services import Forward, Handlers
 from whippet.local.settings import ACCOUNT, Settings
-
-if TYPE_CHECKING:
-    from whippet.local.gateway import Forward, Handlers
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +162,9 @@ class Endpoints:
             }
             for endpoint in list(self._endpoints.values())
         ]
+
+    def resume(self) -> None:
+        """Nothing is on record when a local AWS starts."""
 
     def stop(self) -> None:
         """Stops every process and forgets every endpoint."""

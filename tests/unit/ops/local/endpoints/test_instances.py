@@ -9,9 +9,9 @@ from random import Random
 import psutil
 import pytest
 
-from whippet.local.instances import Fleet, FleetRetiredError, InstanceError, Variant
+from whippet.local.endpoints.instances import Fleet, FleetRetiredError, InstanceError, Variant
 
-CONTAINER = Path(__file__).with_name("container.py")
+CONTAINER = Path(__file__).parents[1] / "container.py"
 
 
 def variant(folder: Path, model: str, name: str = "main", weight: float = 1.0, timeout: float = 20.0) -> Variant:

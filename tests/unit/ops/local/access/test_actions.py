@@ -8,7 +8,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest
 from moto.core.request import Request
 
-from whippet.local.actions import needs_of
+from whippet.local.access.actions import needs_of
 from whippet.local.calls import identify
 
 ARN = "arn:aws:{}:us-east-1:123456789012:{}"

@@ -12,19 +12,17 @@ import threading
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.awslambda.exceptions import UnknownFunctionException
 from moto.awslambda.models import lambda_backends
 from werkzeug.wrappers import Response
 
-from whippet.local import runtime
 from whippet.local.calls import AwsError, Call
-from whippet.local.environments import Environment, Function, Outcome
+from whippet.local.functions import runtime
+from whippet.local.functions.environments import Environment, Function, Outcome
+from whippet.local.services import Forward, Handlers
 from whippet.local.settings import ACCOUNT, Settings
-
-if TYPE_CHECKING:
-    from whippet.local.gateway import Forward, Handlers
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +119,9 @@ class Functions:
                 }
                 for record in functions
             ]
+
+    def resume(self) -> None:
+        """Nothing is on record when a local AWS starts."""
 
     def stop(self) -> None:
         """Ends every environment."""

@@ -9,10 +9,10 @@ from typing import Any
 from moto.iam.models import iam_backends
 from moto.sts.models import AssumedRole, sts_backends
 
-from whippet.local import iam
-from whippet.local.actions import Need, needs_of
+from whippet.local.access import policies
+from whippet.local.access.actions import Need, needs_of
+from whippet.local.access.policies import Decision, Policy
 from whippet.local.calls import AwsError, Call
-from whippet.local.iam import Decision, Policy
 from whippet.local.settings import ACCOUNT
 
 #: A Lambda environment lives longer than the hour that AssumeRole gives by default.
@@ -34,7 +34,7 @@ class Principal:
 
     def decide(self, need: Need, context: Mapping[str, str] | None = None) -> Decision:
         """What the policies say about one action on one resource."""
-        return iam.evaluate(self.policies, need.action, need.resource, context or {})
+        return policies.evaluate(self.policies, need.action, need.resource, context or {})
 
     def require(self, need: Need, context: Mapping[str, str]) -> None:
         """Raises what AWS answers where the policies do not allow an action.
@@ -143,9 +143,9 @@ def role_policies(role_arn: str) -> Iterator[Policy]:
 
 def _policies_of(owner: Any) -> Iterator[Policy]:
     for document in list(owner.policies.values()):
-        yield iam.parse_policy(document)
+        yield policies.parse_policy(document)
     for managed in list(owner.managed_policies.values()):
-        yield from (iam.parse_policy(version.document) for version in managed.versions if version.is_default)
+        yield from (policies.parse_policy(version.document) for version in managed.versions if version.is_default)
 
 
 def session_environment(role_arn: str, session_name: str, region: str) -> dict[str, str]:

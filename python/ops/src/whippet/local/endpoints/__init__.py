@@ -1,0 +1,1 @@
+"""SageMaker endpoints: deployments, and the instances behind them."""

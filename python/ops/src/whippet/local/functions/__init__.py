@@ -1,0 +1,1 @@
+"""Lambda: functions, and the environments that run them."""
