@@ -17,13 +17,32 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from werkzeug.wrappers import Response
 
+from support.conformance import faults
+from whippet.local.calls import Call
 from whippet.local.clock import Clock
 from whippet.local.gateway import Gateway
 from whippet.local.server import Server, listen
 from whippet.local.settings import ACCOUNT, Settings
 
 CONTAINER = Path(__file__).with_name("container.py")
+
+
+class CheckedGateway(Gateway):
+    """Holds every answer that local AWS makes or mends itself to botocore's model of it."""
+
+    def _handle(self, call: Call) -> Response:
+        response = super()._handle(call)
+        if response.status_code < 300 and not hasattr(response, "is_from_moto"):
+            found = faults(call.service, call.operation, call.protocol, response)
+            assert not found, f"{call.service}:{call.operation}: {found}"
+        return response
+
+    def _forward(self, call: Call) -> Response:
+        response = super()._forward(call)
+        response.is_from_moto = True  # type: ignore[attr-defined]
+        return response
 
 
 @dataclass
@@ -167,7 +186,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
         invocation_timeout=2.0,
         stop_grace=1.0,
     )
-    gateway = Gateway(settings, pid=0, random=Random(0))
+    gateway = CheckedGateway(settings, pid=0, random=Random(0))
     with Server(gateway, listener):
         yield LocalAws(settings, gateway)
     gateway.stop()

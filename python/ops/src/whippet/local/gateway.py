@@ -142,8 +142,7 @@ class Gateway:
             call = identify(request)
             service, protocol = call.service, call.protocol
             self._principals.authorise(call)
-            handler = self._handlers.get((call.service, call.operation))
-            response = handler(call, self._forward) if handler else self._forward(call)
+            response = self._handle(call)
             if response.status_code < 400 and not READ_ONLY.match(call.operation):
                 self._state.changed(call.service, call.region)
             return response
@@ -153,6 +152,10 @@ class Gateway:
             log.exception("%s %s failed", request.method, request.path)
             failure = AwsError("InternalFailure", "Local AWS failed: its log says why.", status=500)
             return error_answer(failure, service, protocol)
+
+    def _handle(self, call: Call) -> Response:
+        handler = self._handlers.get((call.service, call.operation))
+        return handler(call, self._forward) if handler else self._forward(call)
 
     def _forward(self, call: Call) -> Response:
         """Lets moto answer.
