@@ -8,38 +8,6 @@ from botocore.exceptions import ClientError
 ROLE = "arn:aws:iam::123456789012:role/role"
 
 
-@pytest.fixture
-def scalable_target(local_aws: Any) -> str:
-    target: str = local_aws.client("application-autoscaling").register_scalable_target(
-        ServiceNamespace="sagemaker",
-        ResourceId="endpoint/endpoint/variant/main",
-        ScalableDimension="sagemaker:variant:DesiredInstanceCount",
-        MinCapacity=1,
-        MaxCapacity=5,
-        Tags={"team": "dogs"},
-    )["ScalableTargetARN"]
-    return target
-
-
-def test_scaling_tags(local_aws: Any, scalable_target: str) -> None:
-    scaling = local_aws.client("application-autoscaling")
-
-    def tags() -> Any:
-        return scaling.list_tags_for_resource(ResourceARN=scalable_target)["Tags"]
-
-    assert tags() == {"team": "dogs"}
-    scaling.tag_resource(ResourceARN=scalable_target, Tags={"stage": "local"})
-    assert tags() == {"team": "dogs", "stage": "local"}
-    scaling.untag_resource(ResourceARN=scalable_target, TagKeys=["team"])
-    assert tags() == {"stage": "local"}
-
-
-def test_scaling_tags_go_with_a_reset(local_aws: Any, scalable_target: str) -> None:
-    local_aws.gateway.reset()
-    tags = local_aws.client("application-autoscaling").list_tags_for_resource(ResourceARN=scalable_target)
-    assert tags["Tags"] == {}
-
-
 @pytest.mark.parametrize("isolated", [True, False])
 def test_a_model_keeps_its_network_isolation_and_has_no_empty_vpc(local_aws: Any, isolated: bool) -> None:
     sagemaker = local_aws.client("sagemaker")
@@ -140,42 +108,3 @@ def test_instance_types_are_those_of_aws(local_aws: Any) -> None:
     create("ml.c6i.large")
     with pytest.raises(ClientError, match=r"Value 'ml\.dog\.large' at 'instanceType' failed to satisfy constraint"):
         create("ml.dog.large")
-
-
-def test_the_deep_learning_ami_is_found_through_its_public_parameter(local_aws: Any) -> None:
-    name = "/aws/service/deeplearning/ami/x86_64/oss-nvidia-driver-gpu-pytorch-2.5-ubuntu-22.04/latest/ami-id"
-    for _ in range(2):
-        ami = local_aws.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
-    [image] = local_aws.client("ec2").describe_images(ImageIds=[ami])["Images"]
-    assert image["Name"].startswith("Deep Learning OSS Nvidia Driver AMI GPU PyTorch 2.5")
-    assert (image["Architecture"], image["ImageOwnerAlias"]) == ("x86_64", "amazon")
-
-
-def test_changing_an_attribute_of_an_instance_leaves_its_security_groups(local_aws: Any) -> None:
-    ec2 = local_aws.client("ec2")
-    groups = [ec2.create_security_group(GroupName=name, Description=name)["GroupId"] for name in ("a", "b")]
-    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-    run = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, SecurityGroupIds=groups[:1])
-    instance = run["Instances"][0]["InstanceId"]
-
-    def groups_now() -> list[str]:
-        [reservation] = ec2.describe_instances(InstanceIds=[instance])["Reservations"]
-        return [group["GroupId"] for group in reservation["Instances"][0]["SecurityGroups"]]
-
-    ec2.modify_instance_attribute(InstanceId=instance, InstanceInitiatedShutdownBehavior={"Value": "stop"})
-    assert groups_now() == groups[:1]
-    ec2.modify_instance_attribute(InstanceId=instance, Groups=groups[1:])
-    assert groups_now() == groups[1:]
-
-
-def test_a_bucket_that_asks_for_tls_can_be_used(local_aws: Any) -> None:
-    s3 = local_aws.client("s3")
-    s3.create_bucket(Bucket="photos")
-    s3.put_bucket_policy(
-        Bucket="photos",
-        Policy='{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:*",'
-        ' "Resource": ["arn:aws:s3:::photos", "arn:aws:s3:::photos/*"],'
-        ' "Condition": {"Bool": {"aws:SecureTransport": "false"}}}]}',
-    )
-    s3.put_object(Bucket="photos", Key="a", Body=b"1")
-    assert s3.get_object(Bucket="photos", Key="a")["Body"].read() == b"1"
