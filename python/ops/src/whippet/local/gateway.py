@@ -27,7 +27,9 @@ from whippet.local.clock import Clock
 from whippet.local.endpoints.service import Endpoints
 from whippet.local.functions import runtime
 from whippet.local.functions.service import Functions
+from whippet.local.monitoring.alarms import Alarms
 from whippet.local.monitoring.metrics import Metrics
+from whippet.local.monitoring.service import Monitoring
 from whippet.local.services import Handlers, Service
 from whippet.local.settings import ACCOUNT, Settings
 from whippet.local.state import State
@@ -68,10 +70,12 @@ class Gateway:
         self.clock = Clock(settings.speed)
         self._state = State()
         self._metrics = Metrics(self.clock)
+        alarms = Alarms(self.clock, self._metrics, self._state)
         self._principals = Principals()
         self._endpoints = Endpoints(settings, random)
         self._functions = Functions(settings)
-        self._services: tuple[Service, ...] = (self._endpoints, self._functions)
+        monitoring = Monitoring(self.clock, self._metrics, alarms, self._state)
+        self._services: tuple[Service, ...] = (self._endpoints, self._functions, monitoring)
         self._handlers: Handlers = dict(gaps.HANDLERS)
         for service in self._services:
             self._handlers = {**self._handlers, **service.handlers()}
@@ -124,6 +128,8 @@ class Gateway:
         self._started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         shutil.rmtree(self._settings.work, ignore_errors=True)
         runtime.link_packages(self._settings.work / "runtime")
+        for service in self._services:
+            service.resume()
 
     def _own_answer(self, request: Request) -> Response | None:
         match (request.method, request.path):
