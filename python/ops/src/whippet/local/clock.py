@@ -40,6 +40,11 @@ class Clock:
     def speed(self, speed: float) -> None:
         self._pace = (self._monotonic(), self.time(), speed)
 
+    def advance(self, time: float) -> None:
+        """Goes on from a time, unless it is past."""
+        if time > self.time():
+            self._pace = (self._monotonic(), time, self.speed)
+
     def time(self) -> float:
         """Seconds since 1970."""
         origin, starts_at, speed = self._pace

@@ -7,7 +7,6 @@ import logging
 import re
 import shutil
 import time
-import uuid
 from collections.abc import Iterable
 from random import Random
 from typing import Any
@@ -43,7 +42,7 @@ RESET_PATH = "/_whippet/reset"
 RESET_HEADER = "X-Whippet-Reset"
 
 #: Operations that change nothing which should survive.
-READ_ONLY = re.compile("Describe|Filter|Get|Head|Invoke|List|Search|Simulate")
+READ_ONLY = re.compile("Describe|Filter|Get(?!Federation|Session)|Head|Invoke|List|PutLogEvents|PutMetricData|Search|Simulate")
 
 #: The services that the project uses.
 WARM_SERVICES = ("sts", "s3", "iam", "sagemaker", "sagemaker-runtime", "lambda", "logs", "ssm", "ec2")
@@ -68,7 +67,7 @@ class Gateway:
         self._pid = pid
         self._moto = DomainDispatcherApplication(create_backend_app)
         self.clock = Clock(settings.speed)
-        self._state = State()
+        self._state = State(settings.state, self.clock)
         self._metrics = Metrics(self.clock)
         alarms = Alarms(self.clock, self._metrics, self._state)
         self._principals = Principals()
@@ -91,7 +90,7 @@ class Gateway:
         return {
             "url": self._settings.url,
             "pid": self._pid,
-            "id": self._id,
+            "id": self._state.id,
             "started_at": self._started_at,
             "now": f"{self.clock.now():%Y-%m-%dT%H:%M:%SZ}",
             "speed": self.clock.speed,
@@ -106,6 +105,7 @@ class Gateway:
         """Empties everything; what starts afterwards has a new id."""
         self.stop()
         moto_api_backend.reset()
+        self._state.empty()
         self._begin()
 
     def warm_up(self) -> None:
@@ -117,14 +117,15 @@ class Gateway:
             backend["aws" if service in ("iam", "s3", "sts") else self._settings.region]
 
     def stop(self) -> None:
-        """Ends every process and removes what they ran on."""
+        """Ends every process and removes what they ran on; what was on record before is what stays on disk."""
+        self._state.close()
         for service in self._services:
             service.stop()
         self._principals.reset()
         shutil.rmtree(self._settings.work, ignore_errors=True)
 
     def _begin(self) -> None:
-        self._id = uuid.uuid4().hex
+        self._state.open()
         self._started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         shutil.rmtree(self._settings.work, ignore_errors=True)
         runtime.link_packages(self._settings.work / "runtime")
@@ -148,10 +149,10 @@ class Gateway:
             call = identify(request)
             service, protocol = call.service, call.protocol
             self._principals.authorise(call)
-            response = self._handle(call)
-            if response.status_code < 400 and not READ_ONLY.match(call.operation):
-                self._state.changed(call.service, call.region)
-            return response
+            if READ_ONLY.match(call.operation):
+                return self._handle(call)
+            with self._state.watching():
+                return self._handle(call)
         except AwsError as error:
             return error_answer(error, service, protocol)
         except Exception:

@@ -58,6 +58,11 @@ class Settings:
         return self.home / "local-aws.log"
 
     @property
+    def state(self) -> Path:
+        """What survives the process: see `state`."""
+        return self.home / "state"
+
+    @property
     def work(self) -> Path:
         """What the process unpacks and writes while it runs; removed when it stops."""
         return self.home / "work"
