@@ -185,6 +185,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
         health_check_timeout=10.0,
         invocation_timeout=2.0,
         stop_grace=1.0,
+        job_stop_grace=1.0,
     )
     gateway = CheckedGateway(settings, pid=0, random=Random(0))
     with Server(gateway, listener):

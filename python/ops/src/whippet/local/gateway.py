@@ -26,6 +26,7 @@ from whippet.local.clock import Clock
 from whippet.local.endpoints.service import Endpoints
 from whippet.local.functions import runtime
 from whippet.local.functions.service import Functions
+from whippet.local.jobs.service import Jobs
 from whippet.local.monitoring.alarms import Alarms
 from whippet.local.monitoring.metrics import Metrics
 from whippet.local.monitoring.service import Monitoring
@@ -74,7 +75,8 @@ class Gateway:
         self._endpoints = Endpoints(settings, random)
         self._functions = Functions(settings)
         monitoring = Monitoring(self.clock, self._metrics, alarms, self._state)
-        self._services: tuple[Service, ...] = (self._endpoints, self._functions, monitoring)
+        self._jobs = Jobs(settings, self.clock, self._metrics, self._state)
+        self._services: tuple[Service, ...] = (self._endpoints, self._functions, self._jobs, monitoring)
         self._handlers: Handlers = dict(gaps.HANDLERS)
         for service in self._services:
             self._handlers = {**self._handlers, **service.handlers()}
@@ -98,6 +100,7 @@ class Gateway:
             "account": ACCOUNT,
             "endpoints": self._endpoints.status(),
             "functions": self._functions.status(),
+            "jobs": self._jobs.status(),
             "log": str(self._settings.log),
         }
 

@@ -34,6 +34,9 @@ class Settings:
         invocation_timeout: seconds for an endpoint instance to answer an invocation,
             https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
         stop_grace: seconds between SIGTERM and SIGKILL for an endpoint instance; SageMaker gives 30.
+        training_command: the Python that runs the programs of training jobs.
+        job_stop_grace: seconds between SIGTERM and SIGKILL for a training job,
+            https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_StopTrainingJob.html
     """
 
     home: Path
@@ -46,6 +49,8 @@ class Settings:
     health_check_timeout: float = 480.0
     invocation_timeout: float = 60.0
     stop_grace: float = 30.0
+    training_command: tuple[str, ...] = (sys.executable,)
+    job_stop_grace: float = 120.0
 
     @property
     def url(self) -> str:
