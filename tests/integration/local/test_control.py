@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,9 @@ def test_up_status_reset_down(daemon: Any) -> None:
     started = daemon.up(region="eu-west-1")
     assert started.url == f"http://127.0.0.1:{daemon.port}"
     assert (started.region, started.account, started.functions) == ("eu-west-1", "123456789012", ())
-    assert control.status(daemon.port) == started
+    status = control.status(daemon.port)
+    assert status is not None
+    assert (status.pid, status.id) == (started.pid, started.id)
 
     pid = start_a_function(daemon)
     running = control.status(daemon.port)
@@ -49,6 +52,7 @@ def test_up_status_reset_down(daemon: Any) -> None:
     assert [(one.name, one.environments, one.reserved) for one in running.functions] == [("function", 1, None)]
 
     emptied = control.reset(daemon.port)
+    assert emptied is not None
     assert (emptied.pid, emptied.functions) == (started.pid, ())
     assert emptied.id != started.id
     assert not psutil.pid_exists(pid)
@@ -88,9 +92,41 @@ def test_a_port_on_which_another_web_server_answers_is_in_use(daemon: Any) -> No
         other.wait()
 
 
-def test_reset_says_that_nothing_runs(daemon: Any) -> None:
-    with pytest.raises(control.NotRunningError, match="whippet local up"):
-        control.reset(daemon.port)
+def test_a_reset_also_empties_one_that_does_not_run(daemon: Any) -> None:
+    assert control.reset(daemon.port) is None
+    before = daemon.up().id
+    daemon.client("s3").create_bucket(Bucket="photos")
+    control.down(daemon.port)
+    assert control.identity(daemon.port) == before
+    assert control.reset(daemon.port) is None
+    assert control.identity(daemon.port) is None
+    assert daemon.up().id != before
+    assert daemon.client("s3").list_buckets()["Buckets"] == []
+
+
+def test_a_second_up_changes_the_pace_of_the_clock(daemon: Any) -> None:
+    assert daemon.up(speed=60.0).speed == 60.0
+    assert daemon.up().speed == 60.0
+    faster = daemon.up(speed=600.0)
+    assert faster.speed == 600.0
+    reached = datetime.fromisoformat(faster.now)
+    control.down(daemon.port)
+    again = daemon.up()
+    assert again.speed == 1.0
+    assert datetime.fromisoformat(again.now) >= reached  # it never goes back
+
+
+def test_the_accounts_concurrency_is_set_at_the_start(daemon: Any) -> None:
+    assert daemon.up(concurrency=200).concurrency == 200
+    assert daemon.up(concurrency=200).concurrency == 200
+    with pytest.raises(control.LocalAwsError, match="concurrency of 200"):
+        daemon.up(concurrency=300)
+
+
+def test_nobody_else_can_read_what_it_keeps(daemon: Any) -> None:
+    status = daemon.up()
+    assert status.state.parent.stat().st_mode & 0o077 == 0
+    assert status.state.stat().st_mode & 0o077 == 0
 
 
 def test_a_start_that_fails_is_one_line_and_leaves_no_process(daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from whippet.cli import WhippetGroup, app
 from whippet.errors import WhippetError
+from whippet.local import control as local_aws
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,39 @@ def test_every_commands_help_has_an_example(command: str) -> None:
     else:
         shown = CliRunner().invoke(app, [*words, "--help"]).output
     assert f"Example: whippet {command}" in " ".join(shown.split())
+
+
+def test_local_up_says_what_the_clock_shows_where_the_state_lies_and_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    running = local_aws.Status(
+        url="http://127.0.0.1:4566",
+        pid=1,
+        id="0123",
+        started_at="2026-01-01T00:00:00Z",
+        now="2026-01-01T10:00:00Z",
+        speed=60.0,
+        region="us-east-1",
+        account="123456789012",
+        concurrency=1000,
+        endpoints=(),
+        functions=(),
+        jobs=(local_aws.JobStatus("tune-1", "Training", (2,)),),
+        log=tmp_path / "log",
+        state=tmp_path / "state",
+        state_bytes=1_500_000,
+        notice="The state of the last run is not used.",
+    )
+    monkeypatch.setattr(local_aws, "status", lambda port: None)
+    monkeypatch.setattr(local_aws, "up", lambda port, speed, concurrency: running)
+    shown = CliRunner().invoke(app, ["local", "up", "--speed", "60"])
+    assert shown.exit_code == 0
+    assert "clock 2026-01-01T10:00:00Z, 60 seconds of it in one of yours" in shown.stdout
+    assert f"state {tmp_path / 'state'}, 1.5 MB" in shown.stdout
+    assert "training job tune-1: Training" in shown.stdout
+    assert "The state of the last run is not used." in shown.stderr
+
+
+@pytest.mark.parametrize("options", [["--speed", "0"], ["--speed", "fast"], ["--concurrency", "100"]])
+def test_local_up_refuses_what_cannot_be(options: list[str]) -> None:
+    assert CliRunner().invoke(app, ["local", "up", *options]).exit_code == 2

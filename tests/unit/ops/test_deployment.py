@@ -19,10 +19,10 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-def running(monkeypatch: pytest.MonkeyPatch, local_aws_id: str | None) -> None:
-    """Local AWS as the commands see it: its identity, or None where it does not run."""
-    status = None if local_aws_id is None else SimpleNamespace(id=local_aws_id)
-    monkeypatch.setattr(deployments.local_aws, "status", lambda port: status)
+def on_disk(monkeypatch: pytest.MonkeyPatch, local_aws_id: str | None) -> None:
+    """Local AWS as the commands see it: the identity of its state, or None where there is none."""
+    monkeypatch.setattr(deployments.local_aws, "identity", lambda port: local_aws_id)
+    monkeypatch.setattr(deployments.local_aws, "up", lambda port: SimpleNamespace(id=local_aws_id))
 
 
 def deployed_to(deployment: Deployment, local_aws_id: str) -> Path:
@@ -58,18 +58,18 @@ def test_deploying_without_a_model_says_how_to_get_one(project: Project) -> None
 def test_destroy_forgets_a_state_whose_local_aws_is_gone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     target = Deployment(project, "local")
     state = deployed_to(target, "earlier")
-    running(monkeypatch, None)
+    on_disk(monkeypatch, None)
     assert deployments.destroy(target, lambda plan: True, QUIET) == 0
     assert not state.exists()
 
 
-@pytest.mark.parametrize(("now", "kept"), [("same", True), ("restarted", False)])
-def test_deploy_keeps_the_state_of_the_local_aws_that_still_runs(
+@pytest.mark.parametrize(("now", "kept"), [("same", True), ("reset", False)])
+def test_deploy_keeps_the_state_of_a_local_aws_that_was_not_emptied(
     project: Project, monkeypatch: pytest.MonkeyPatch, now: str, kept: bool
 ) -> None:
     target = Deployment(project, "local")
     state = deployed_to(target, "same")
-    running(monkeypatch, now)
+    on_disk(monkeypatch, now)
     deployments.use_running_local_aws(target)
     assert (state / "terraform.tfstate").exists() is kept
     assert json.loads((state / "local_aws.json").read_text()) == {"local_aws_id": now}
@@ -82,7 +82,9 @@ def test_nothing_deployed_says_what_to_run(project: Project) -> None:
         _ = target.outputs
 
 
-def test_asking_a_local_aws_that_is_gone_says_what_to_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    running(monkeypatch, None)
-    with pytest.raises(WhippetError, match="whippet deploy --env local"):
+def test_asking_a_local_aws_that_does_not_run_says_what_to_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deployments.local_aws, "status", lambda port: None)
+    with pytest.raises(WhippetError, match="whippet local up"):
         Deployment(project, "local").client("lambda")

@@ -152,13 +152,35 @@ def check(ctx: typer.Context) -> None:
 
 
 @local.command()
-def up(port: Port = DEFAULT_PORT, as_json: Json = False) -> None:
-    """Start local AWS.
+def up(
+    port: Port = DEFAULT_PORT,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            max=3600,
+            show_default=False,
+            help="Seconds of local AWS's clock in one of yours: cooldowns, alarms and bake times pass as much faster. "
+            "One that runs changes its pace.  [default: 1]",
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            min=101,
+            show_default=False,
+            help="Lambda environments that the account may have at once.  [default: 1000, as on AWS]",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Start local AWS, with all that was in it when it ended.
 
-    Example: whippet local up
+    Example: whippet local up --speed 60
     """
-    running = local_aws.status(port)
-    show_status(running or local_aws.up(port), as_json, "Local AWS already runs" if running else "Local AWS runs")
+    before = local_aws.status(port)
+    running = local_aws.up(port, speed=speed, concurrency=concurrency)
+    show_status(running, as_json, "Local AWS already runs" if before else "Local AWS runs")
 
 
 @local.command()
@@ -175,16 +197,22 @@ def status(port: Port = DEFAULT_PORT, as_json: Json = False) -> None:
 
 @local.command()
 def reset(port: Port = DEFAULT_PORT, as_json: Json = False) -> None:
-    """Empty local AWS: every resource and every process in it goes.
+    """Empty local AWS: every resource and every process in it goes, and what it keeps on disk while it does not run.
 
     Example: whippet local reset
     """
-    show_status(local_aws.reset(port), as_json, "Local AWS is empty")
+    running = local_aws.reset(port)
+    if running is not None:
+        show_status(running, as_json, "Local AWS is empty")
+    elif as_json:
+        output.print_json("null")
+    else:
+        output.print(f"Local AWS is empty; it does not run on port {port}.")
 
 
 @local.command()
 def down(port: Port = DEFAULT_PORT) -> None:
-    """Stop local AWS and every process in it.
+    """Stop local AWS and every process in it; the next `up` brings everything back.
 
     Example: whippet local down
     """
@@ -203,6 +231,13 @@ def show_status(running: local_aws.Status, as_json: bool, sentence: str) -> None
         output.print(f"  endpoint {endpoint.name}: {endpoint.status}, {len(endpoint.instances)} instance(s)")
     for function in running.functions:
         output.print(f"  function {function.name}: {function.busy} of {function.environments} environment(s) busy")
+    for job in running.jobs:
+        output.print(f"  training job {job.name}: {job.status}")
+    pace = "" if running.speed == 1 else f", {running.speed:g} seconds of it in one of yours"
+    output.print(f"  clock {running.now}{pace}")
+    output.print(f"  state {running.state}, {running.state_bytes / 1e6:.1f} MB", soft_wrap=True)
+    if running.notice:
+        errors.print(f"[bold yellow]note:[/] {running.notice}", highlight=False, soft_wrap=True)
     output.print(f"Any AWS client reaches it with AWS_ENDPOINT_URL={running.url}")
 
 

@@ -90,8 +90,8 @@ class Deployment:
         """
         if self.is_local and local_aws.status(self.port) is None:
             raise WhippetError(
-                f"Local AWS does not run on port {self.port}, and what was deployed to it is gone: "
-                "run `whippet deploy --env local`."
+                f"Local AWS does not run on port {self.port}: start it with `whippet local up`, "
+                "or with `whippet deploy --env local`."
             )
         config = Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=70, max_pool_connections=64)
         if not self.is_local:
@@ -233,6 +233,7 @@ def destroy(deployment: Deployment, confirm: Callable[[str], bool], console: Con
     # Destroying needs no archive, but the variables that name one are still evaluated: leave them at their defaults.
     variables = [f"-var-file=envs/{deployment.environment}.tfvars"]
     if deployment.is_local:
+        local_aws.up(deployment.port)  # what was deployed is on disk where it does not run
         variables += ["-var", f"local_aws_url={local_aws.url(deployment.port)}"]
     _run_with_progress(terraform, "destroy", ["-auto-approve", "-input=false", *variables], console)
     return len(resources_before)
@@ -269,8 +270,8 @@ def _run_with_progress(terraform: Terraform, command: str, arguments: list[str],
 
 
 def use_running_local_aws(deployment: Deployment) -> None:
-    """Starts local AWS where it does not run, and forgets a state whose resources went with an earlier run of it."""
-    running = local_aws.status(deployment.port) or local_aws.up(deployment.port)
+    """Starts local AWS where it does not run, and forgets a state whose resources went with a reset of it."""
+    running = local_aws.up(deployment.port)
     if _state_is_stale(deployment):
         _forget_state(deployment)
     _identity_file(deployment).parent.mkdir(parents=True, exist_ok=True)
@@ -282,13 +283,12 @@ def _identity_file(deployment: Deployment) -> Path:
 
 
 def _state_is_stale(deployment: Deployment) -> bool:
-    """Whether the state tells of a local AWS that is gone: it keeps everything in memory, so nothing is left of it."""
-    running = local_aws.status(deployment.port)
+    """Whether Terraform's state tells of what local AWS has no more, as after a reset."""
     try:
-        known = json.loads(_identity_file(deployment).read_text())["local_aws_id"]
+        known: str = json.loads(_identity_file(deployment).read_text())["local_aws_id"]
     except (OSError, ValueError, KeyError):
         return _identity_file(deployment).parent.exists()
-    return running is None or running.id != known
+    return local_aws.identity(deployment.port) != known
 
 
 def _forget_state(deployment: Deployment) -> None:

@@ -103,7 +103,7 @@ def test_a_reset_leaves_nothing(local_aws: Any) -> None:
     before = local_aws.gateway.status()["id"]
     children = psutil.Process().children(recursive=True)
     assert len(children) >= 2
-    status, _ = post(f"{local_aws.settings.url}/_whippet/reset", **{"X-Whippet-Reset": "yes"})
+    status, _ = post(f"{local_aws.settings.url}/_whippet/reset", **{"X-Whippet-Control": "yes"})
     assert status == 200
     after = local_aws.gateway.status()
     assert (after["endpoints"], after["functions"]) == ([], [])

@@ -27,12 +27,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m whippet.local")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
     parser.add_argument("--region", default=DEFAULT_REGION)
+    parser.add_argument("--speed", type=float, default=Settings.speed)
+    parser.add_argument("--concurrency", type=int, default=Settings.account_concurrency)
     parser.add_argument("--container", help="command line of an endpoint instance; {model} becomes its model.tar.gz")
     arguments = parser.parse_args()
-    settings = Settings(home=home_of(arguments.port), port=arguments.port, region=arguments.region)
+    settings = Settings(
+        home=home_of(arguments.port),
+        port=arguments.port,
+        region=arguments.region,
+        speed=arguments.speed,
+        account_concurrency=arguments.concurrency,
+    )
     if arguments.container:
         settings = replace(settings, container_command=tuple(shlex.split(arguments.container)))
-    settings.home.mkdir(parents=True, exist_ok=True)
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for noisy in ("botocore", "werkzeug", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -40,7 +48,7 @@ def main() -> int:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    lock = filelock.FileLock(settings.home / "running.lock", timeout=0)
+    lock = filelock.FileLock(settings.running_lock, timeout=0)
     try:
         with lock:
             serve(settings, stopped)

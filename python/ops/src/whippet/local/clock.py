@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -25,11 +26,10 @@ class Clock:
     def __init__(
         self, speed: float = 1.0, starts_at: float | None = None, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        if speed <= 0:
-            raise ValueError("A clock must run forwards.")
         self._monotonic = monotonic
         # In one piece, so that a thread that reads them never sees half of a change.
-        self._pace = (monotonic(), time.time() if starts_at is None else starts_at, speed)
+        self._pace = (monotonic(), time.time() if starts_at is None else starts_at, 1.0)
+        self.speed = speed
 
     @property
     def speed(self) -> float:
@@ -38,6 +38,8 @@ class Clock:
 
     @speed.setter
     def speed(self, speed: float) -> None:
+        if not 0 < speed < math.inf:
+            raise ValueError("A clock must run forwards.")
         self._pace = (self._monotonic(), self.time(), speed)
 
     def advance(self, time: float) -> None:

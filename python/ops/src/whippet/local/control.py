@@ -33,7 +33,8 @@ STOP_TIMEOUT = 15.0
 ANSWER_TIMEOUT = 5.0
 POLL_INTERVAL = 0.05
 
-_STATUS_PATH, _RESET_PATH, _RESET_HEADER = "/_whippet/status", "/_whippet/reset", "X-Whippet-Reset"
+_STATUS_PATH, _RESET_PATH, _SPEED_PATH = "/_whippet/status", "/_whippet/reset", "/_whippet/speed"
+_CONTROL = {"X-Whippet-Control": "yes"}
 # Never through a proxy: what is asked is on this machine.
 _http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -48,10 +49,6 @@ class PortInUseError(LocalAwsError):
 
 class StartError(LocalAwsError):
     """The process did not come up."""
-
-
-class NotRunningError(LocalAwsError):
-    """There is no local AWS on the port."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +85,29 @@ class FunctionStatus:
 
 
 @dataclass(frozen=True)
+class JobStatus:
+    """One training job that runs; `status` is the SecondaryStatus that DescribeTrainingJob gives."""
+
+    name: str
+    status: str
+    pids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Status:
     """What runs.
 
     Attributes:
         url: where AWS clients connect.
         pid: the process.
-        id: of this start or reset; whoever remembers resources of another id remembers what is gone.
-        started_at: when that was, ISO 8601.
+        id: of the state; a reset gives another one, and whoever remembers resources of another remembers what is gone.
+        started_at: when it was started or reset, ISO 8601.
         now: what its clock shows, ISO 8601.
         speed: seconds of its clock in one of the wall.
+        concurrency: Lambda environments that the account may have at once.
+        state: the folder that survives the process.
+        state_bytes: what that takes on disk.
+        notice: one line about what is wrong with it; empty where nothing is.
     """
 
     url: str
@@ -108,9 +118,14 @@ class Status:
     speed: float
     region: str
     account: str
+    concurrency: int
     endpoints: tuple[EndpointStatus, ...]
     functions: tuple[FunctionStatus, ...]
+    jobs: tuple[JobStatus, ...]
     log: Path
+    state: Path
+    state_bytes: int
+    notice: str
 
 
 def url(port: int = DEFAULT_PORT) -> str:
@@ -123,27 +138,36 @@ def up(
     region: str = DEFAULT_REGION,
     timeout: float = START_TIMEOUT,
     container_command: Sequence[str] | None = None,
+    speed: float | None = None,
+    concurrency: int | None = None,
 ) -> Status:
-    """Starts local AWS, or finds that it runs already.
+    """Starts local AWS with the state that it ended with, or finds that it runs already.
 
     Args:
         port: on 127.0.0.1.
         region: the region that it reports.
         timeout: seconds to wait for it.
         container_command: starts one endpoint instance, `whippet_serving` unless given; see `Settings`.
+        speed: seconds of its clock in one of the wall, 1 unless given; the clock of one that runs is changed.
+        concurrency: Lambda environments that the account may have at once, AWS's 1,000 unless given.
 
     Raises:
         PortInUseError: another program listens on the port.
         StartError: it did not come up.
+        LocalAwsError: one runs, with another concurrency.
     """
     settings = Settings(home=home_of(port), port=port, region=region)
+    settings = replace(settings, speed=speed or settings.speed)
+    settings = replace(settings, account_concurrency=concurrency or settings.account_concurrency)
     if container_command is not None:
         settings = replace(settings, container_command=tuple(container_command))
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.home.chmod(0o700)  # the state holds secrets
         # Of two that start at once, the second finds what the first has started.
         with filelock.FileLock(settings.home / "up.lock", timeout=timeout):
-            return status(port) or _start(settings, timeout)
+            running = status(port)
+            return _start(settings, timeout) if running is None else _adjusted(running, port, speed, concurrency)
     except filelock.Timeout:
         raise StartError(f"Another `whippet local up` has been starting for {timeout:.0f} s: end it first.") from None
     except OSError as error:
@@ -160,20 +184,41 @@ def status(port: int = DEFAULT_PORT) -> Status | None:
     return None if answer is None else _read_status(answer)
 
 
-def reset(port: int = DEFAULT_PORT) -> Status:
+def identity(port: int = DEFAULT_PORT) -> str | None:
+    """The id of the state on a port, also of one that does not run; None where there is none."""
+    running = status(port)
+    if running is not None:
+        return running.id
+    try:
+        return (Settings(home=home_of(port)).state / "id").read_text()
+    except OSError:
+        return None
+
+
+def reset(port: int = DEFAULT_PORT) -> Status | None:
     """Empties local AWS: every resource and every process in it goes.
 
+    Returns:
+        What runs now; None where nothing ran, and only the state on disk was removed.
+
     Raises:
-        NotRunningError: it does not run.
+        LocalAwsError: it is being started.
     """
-    answer = _ask(port, "POST", _RESET_PATH, {_RESET_HEADER: "yes"}, STOP_TIMEOUT)
-    if answer is None:
-        raise NotRunningError(f"Local AWS does not run on port {port}: start it with `whippet local up`.")
-    return _read_status(answer)
+    answer = _ask(port, "POST", _RESET_PATH, STOP_TIMEOUT)
+    if answer is not None:
+        return _read_status(answer)
+    settings = Settings(home=home_of(port))
+    if settings.home.exists():
+        try:
+            with filelock.FileLock(settings.running_lock, timeout=0):
+                shutil.rmtree(settings.state, ignore_errors=True)
+        except filelock.Timeout:
+            raise LocalAwsError(f"Local AWS on port {port} is being started or stopped: wait for it.") from None
+    return None
 
 
 def down(port: int = DEFAULT_PORT, timeout: float = STOP_TIMEOUT) -> bool:
-    """Stops local AWS and every process in it.
+    """Stops local AWS and every process in it; its state stays on disk, for the next `up`.
 
     Args:
         port: on 127.0.0.1.
@@ -207,7 +252,8 @@ def _start(settings: Settings, timeout: float) -> Status:
             f"Port {settings.port} is in use by {holder}: stop that, or choose another port with --port."
         )
     command = [sys.executable, "-m", "whippet.local", "--port", str(settings.port), "--region", settings.region]
-    command += ["--container", shlex.join(settings.container_command)]
+    command += ["--container", shlex.join(settings.container_command), "--speed", str(settings.speed)]
+    command += ["--concurrency", str(settings.account_concurrency)]
     with settings.log.open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -225,6 +271,18 @@ def _start(settings: Settings, timeout: float) -> Status:
         process.terminate()
         process.wait()
         raise
+
+
+def _adjusted(running: Status, port: int, speed: float | None, concurrency: int | None) -> Status:
+    """One that runs already, with the speed that was asked for."""
+    if concurrency not in (None, running.concurrency):
+        raise LocalAwsError(
+            f"Local AWS already runs with a concurrency of {running.concurrency}: end it with `whippet local down`."
+        )
+    if speed in (None, running.speed):
+        return running
+    answer = _ask(port, "POST", f"{_SPEED_PATH}?speed={speed}")
+    return running if answer is None else _read_status(answer)
 
 
 def _await_start(process: subprocess.Popen[bytes], settings: Settings, timeout: float) -> Status:
@@ -296,17 +354,13 @@ def _session_of(process: psutil.Process) -> list[psutil.Process]:
     return members
 
 
-def _ask(
-    port: int, method: str, path: str, headers: Mapping[str, str] | None = None, timeout: float | None = None
-) -> dict[str, Any] | None:
+def _ask(port: int, method: str, path: str, timeout: float | None = None) -> dict[str, Any] | None:
     """Asks local AWS; None where it does not run, also where something else listens.
 
     Raises:
         LocalAwsError: it listens and does not answer.
     """
-    request = urllib.request.Request(  # noqa: S310 - always http
-        url(port) + path, method=method, headers=dict(headers or {})
-    )
+    request = urllib.request.Request(url(port) + path, method=method, headers=_CONTROL)  # noqa: S310 - always http
     try:
         with _http.open(request, timeout=timeout or ANSWER_TIMEOUT) as response:
             answer = json.load(response)
@@ -325,4 +379,6 @@ def _read_status(answer: Mapping[str, Any]) -> Status:
         for one in answer["endpoints"]
     )
     functions = tuple(FunctionStatus(**one) for one in answer["functions"])
-    return Status(**{**answer, "endpoints": endpoints, "functions": functions, "log": Path(answer["log"])})
+    jobs = tuple(JobStatus(one["name"], one["status"], tuple(one["pids"])) for one in answer["jobs"])
+    paths = {name: Path(answer[name]) for name in ("log", "state")}
+    return Status(**{**answer, "endpoints": endpoints, "functions": functions, "jobs": jobs, **paths})

@@ -39,11 +39,14 @@ log = logging.getLogger(__name__)
 #: Local AWS's own paths, which no AWS service has.
 STATUS_PATH = "/_whippet/status"
 RESET_PATH = "/_whippet/reset"
+SPEED_PATH = "/_whippet/speed"
 #: A header that a web page cannot send to another origin without asking first: no page can empty local AWS.
-RESET_HEADER = "X-Whippet-Reset"
+CONTROL_HEADER = "X-Whippet-Control"
 
 #: Operations that change nothing which should survive.
-READ_ONLY = re.compile("Describe|Filter|Get(?!Federation|Session)|Head|Invoke|List|PutLogEvents|PutMetricData|Search|Simulate")
+READ_ONLY = re.compile(
+    "Describe|Filter|Get(?!Federation|Session)|Head|Invoke|List|PutLogEvents|PutMetricData|Search|Simulate"
+)
 
 #: The services that the project uses.
 WARM_SERVICES = ("sts", "s3", "iam", "sagemaker", "sagemaker-runtime", "lambda", "logs", "ssm", "ec2")
@@ -98,10 +101,14 @@ class Gateway:
             "speed": self.clock.speed,
             "region": self._settings.region,
             "account": ACCOUNT,
+            "concurrency": self._settings.account_concurrency,
             "endpoints": self._endpoints.status(),
             "functions": self._functions.status(),
             "jobs": self._jobs.status(),
             "log": str(self._settings.log),
+            "state": str(self._settings.state),
+            "state_bytes": self._state.size,
+            "notice": self._state.notice,
         }
 
     def reset(self) -> None:
@@ -139,8 +146,14 @@ class Gateway:
         match (request.method, request.path):
             case ("GET", p) if p == STATUS_PATH:
                 return json_answer(self.status())
-            case ("POST", p) if p == RESET_PATH and RESET_HEADER in request.headers:
+            case ("POST", p) if p == RESET_PATH and CONTROL_HEADER in request.headers:
                 self.reset()
+                return json_answer(self.status())
+            case ("POST", p) if p == SPEED_PATH and CONTROL_HEADER in request.headers:
+                try:
+                    self.clock.speed = float(request.args["speed"])
+                except (KeyError, ValueError):
+                    raise AwsError("ValidationException", "The speed must be a number above 0.") from None
                 return json_answer(self.status())
         return None
 

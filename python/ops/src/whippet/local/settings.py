@@ -63,6 +63,11 @@ class Settings:
         return self.home / "local-aws.log"
 
     @property
+    def running_lock(self) -> Path:
+        """Held by the process while it runs."""
+        return self.home / "running.lock"
+
+    @property
     def state(self) -> Path:
         """What survives the process: see `state`."""
         return self.home / "state"

@@ -112,11 +112,12 @@ class State:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Saves all that this thread can have changed meanwhile, at the end."""
-        with touched.watched() as reached:
-            try:
+        reached: set[BaseBackend] = set()
+        try:
+            with touched.watched(reached):
                 yield
-            finally:
-                self._save(reached)
+        finally:
+            self._save(reached)
 
     def empty(self) -> None:
         """Removes everything from the disk; only while it is closed."""
@@ -154,6 +155,7 @@ class State:
                 raise DamagedError(str(error)) from error
             raise
         self._database = database
+        (self._folder / "id").write_text(self.id)  # for `control`, while nothing runs
 
     def _read(self, database: sqlite3.Connection) -> None:
         about = dict(database.execute("SELECT name, value FROM about"))

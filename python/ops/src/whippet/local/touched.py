@@ -30,12 +30,11 @@ _call = _Call()
 
 
 @contextmanager
-def watched() -> Iterator[set[BaseBackend]]:
-    """Collects the backends that this thread reaches meanwhile; keys of S3 are noted as changed when it is over."""
-    reached: set[BaseBackend] = set()
+def watched(reached: set[BaseBackend]) -> Iterator[None]:
+    """Adds to `reached` the backends that this thread reaches; in the end their keys of S3 are noted as changed."""
     _call.backends, _call.keys = reached, []
     try:
-        yield reached
+        yield
     finally:
         for keys, name in _call.keys:
             keys.changed.add(name)
