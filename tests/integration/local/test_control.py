@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import socket
@@ -26,7 +27,9 @@ def start_a_function(daemon: Any) -> int:
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("module.py", "import os\ndef handler(event, context): return os.getpid()")
     client = daemon.client("lambda")
-    daemon.client("iam").create_role(RoleName="role", AssumeRolePolicyDocument="{}")
+    principal = {"Service": "lambda.amazonaws.com"}
+    trust = {"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal}]}
+    daemon.client("iam").create_role(RoleName="role", AssumeRolePolicyDocument=json.dumps(trust))
     client.create_function(
         FunctionName="function",
         Runtime="python3.12",

@@ -34,12 +34,36 @@ DATA_PLANE = (
 )
 
 
-class Signature(NamedTuple):
-    """What a request's signature says about its caller; the signature itself is not verified."""
+#: The region of requests that name none, as the unsigned ones and version 2 of the signatures.
+UNSIGNED_REGION = "us-east-1"
+#: Paths of Lambda's API begin with the date of a version of it.
+LAMBDA_PATH = re.compile(r"/20\d\d-\d\d-\d\d/")
 
-    access_key: str
-    region: str
-    service: str
+
+class Signature(NamedTuple):
+    """What a request's signature claims, as it was sent and not verified yet: `access.signatures` does that.
+
+    Attributes:
+        algorithm: how it is made; AWS's version 2 has no name for it and is called `AWS` here.
+        access_key: whose it is.
+        date: the day that the key was derived for, as YYYYMMDD.
+        region: the region that the key was derived for.
+        service: the service that the key was derived for, in lower case.
+        terminator: the end of the credential scope.
+        signed_headers: the headers that it covers, in lower case.
+        value: the signature itself.
+        is_presigned: whether it stands in the URL.
+    """
+
+    algorithm: str
+    access_key: str = ""
+    date: str = ""
+    region: str = ""
+    service: str = ""
+    terminator: str = ""
+    signed_headers: tuple[str, ...] = ()
+    value: str = ""
+    is_presigned: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +74,7 @@ class Call:
         service: botocore's name of the service.
         operation: botocore's name of the operation; empty where the request fits none.
         region: the region that the request is signed for.
-        access_key: the key that the request is signed with.
+        access_key: the key that the request says it is signed with; empty where it is not signed.
         request: the HTTP request.
         labels: the parameters in the request's path.
     """
@@ -142,20 +166,16 @@ class AwsError(Exception):
 
 
 def identify(request: Request) -> Call:
-    """Finds out which operation a request asks for.
-
-    Raises:
-        AwsError: the request is not signed.
-    """
+    """Finds out which operation a request asks for, and in whose name; `access` finds out whether it may."""
     signature = read_signature(request)
-    if signature is None:
-        raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", status=403)
+    region, access_key = (signature.region, signature.access_key) if signature else (UNSIGNED_REGION, "")
     if request.method == "POST":
         for path, service, operation in DATA_PLANE:
             if match := path.fullmatch(request.raw_path):
                 labels = {name: unquote(value) for name, value in match.groupdict().items()}
-                return Call(service, operation, signature.region, signature.access_key, request, labels)
-    service = SERVICES_BY_SIGNING_NAME.get(signature.service, signature.service)
+                return Call(service, operation, region, access_key, request, labels)
+    signing_name = signature.service if signature and signature.service else _unsigned_service(request)
+    service = SERVICES_BY_SIGNING_NAME.get(signing_name, signing_name)
     name, labels = "", {}
     if service_model(service) is not None:
         try:
@@ -163,21 +183,47 @@ def identify(request: Request) -> Call:
             name = str(operation_model.name)
         except (NotFound, NotImplementedError):
             pass
-    return Call(service, name, signature.region, signature.access_key, request, labels)
+    return Call(service, name, region, access_key, request, labels)
 
 
-_CREDENTIAL = re.compile(r"Credential=(?P<key>[^/,\s]+)/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
+def _unsigned_service(request: Request) -> str:
+    """The service that an unsigned request is for, as far as its protocol tells; the error is written for it."""
+    if "X-Amz-Target" in request.headers:
+        return ""  # any of those that speak JSON
+    if request.mimetype == "application/x-www-form-urlencoded":
+        return "sts"  # or another one that speaks the query protocol: only STS has operations that are not signed
+    return "lambda" if LAMBDA_PATH.match(request.raw_path) else "s3"
 
 
 def read_signature(request: Request) -> Signature | None:
-    """Reads the credential scope of a signed request or of a presigned URL; None where there is none."""
-    presigned = request.args.get("X-Amz-Credential")
-    match = _CREDENTIAL.search(f"Credential={presigned}" if presigned else request.headers.get("Authorization", ""))
-    if match:
-        return Signature(match["key"], match["region"], match["service"].lower())
-    if key := request.args.get("AWSAccessKeyId"):  # presigned with version 2, which boto3 still does for S3
-        return Signature(key, "us-east-1", "s3")
+    """Reads the signature of a request or of a presigned URL, whole or not; None where there is none."""
+    query, header = request.args, request.headers.get("Authorization")
+    if "X-Amz-Algorithm" in query or "X-Amz-Credential" in query:
+        return _signature(
+            query.get("X-Amz-Algorithm", ""),
+            query.get("X-Amz-Credential", ""),
+            query.get("X-Amz-SignedHeaders", ""),
+            query.get("X-Amz-Signature", ""),
+            is_presigned=True,
+        )
+    if header is not None:
+        algorithm, _, rest = header.strip().partition(" ")
+        if algorithm == "AWS":
+            return Signature("AWS", rest.partition(":")[0], region=UNSIGNED_REGION, service="s3")
+        fields = dict(field.strip().partition("=")[::2] for field in rest.split(","))
+        credential, signed_headers = fields.get("Credential", ""), fields.get("SignedHeaders", "")
+        return _signature(algorithm, credential, signed_headers, fields.get("Signature", ""), is_presigned=False)
+    if key := query.get("AWSAccessKeyId"):  # presigned with version 2, which boto3 still does for S3
+        value = query.get("Signature", "")
+        return Signature("AWS", key, region=UNSIGNED_REGION, service="s3", value=value, is_presigned=True)
     return None
+
+
+def _signature(algorithm: str, credential: str, signed_headers: str, value: str, is_presigned: bool) -> Signature:
+    # A key may hold slashes, as those of other makers of S3 do; the rest of the scope holds none.
+    key, date, region, service, terminator = ["", "", "", "", "", *credential.rsplit("/", 4)][-5:]
+    headers = tuple(signed_headers.lower().split(";")) if signed_headers else ()
+    return Signature(algorithm, key, date, region, service.lower(), terminator, headers, value, is_presigned)
 
 
 def service_model(service: str) -> ServiceModel | None:

@@ -20,7 +20,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from whippet.local import gaps
-from whippet.local.access.principals import Principals
+from whippet.local.access.authorisation import authorise
+from whippet.local.access.handlers import HANDLERS as ACCESS_HANDLERS
 from whippet.local.calls import AwsError, Call, error_answer, identify, json_answer
 from whippet.local.clock import Clock
 from whippet.local.endpoints.service import Endpoints
@@ -74,13 +75,12 @@ class Gateway:
         self._state = State(settings.state, self.clock)
         self._metrics = Metrics(self.clock)
         alarms = Alarms(self.clock, self._metrics, self._state)
-        self._principals = Principals()
         self._endpoints = Endpoints(settings, random)
         self._functions = Functions(settings)
         monitoring = Monitoring(self.clock, self._metrics, alarms, self._state)
         self._jobs = Jobs(settings, self.clock, self._metrics, self._state)
         self._services: tuple[Service, ...] = (self._endpoints, self._functions, self._jobs, monitoring)
-        self._handlers: Handlers = dict(gaps.HANDLERS)
+        self._handlers: Handlers = {**gaps.HANDLERS, **ACCESS_HANDLERS}
         for service in self._services:
             self._handlers = {**self._handlers, **service.handlers()}
         self._begin()
@@ -131,7 +131,6 @@ class Gateway:
         self._state.close()
         for service in self._services:
             service.stop()
-        self._principals.reset()
         shutil.rmtree(self._settings.work, ignore_errors=True)
 
     def _begin(self) -> None:
@@ -164,7 +163,7 @@ class Gateway:
                 return own
             call = identify(request)
             service, protocol = call.service, call.protocol
-            self._principals.authorise(call)
+            authorise(call)
             if READ_ONLY.match(call.operation):
                 return self._handle(call)
             with self._state.watching():

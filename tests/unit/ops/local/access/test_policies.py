@@ -114,7 +114,7 @@ def test_conditions(condition: dict[str, Any], holds: bool) -> None:
 
 
 def test_a_condition_that_is_not_understood_never_opens_anything() -> None:
-    unknown = {"NumericLessThan": {"s3:max-keys": "10"}}
+    unknown = {"NumericLessThen": {"s3:max-keys": "10"}}
     assert decide(statement(Condition=unknown)) is Decision.NOT_ALLOWED
     assert decide(statement(), statement("Deny", Condition=unknown)) is Decision.EXPLICITLY_DENIED
 

@@ -8,6 +8,11 @@ from botocore.exceptions import ClientError
 ROLE = "arn:aws:iam::123456789012:role/role"
 
 
+@pytest.fixture(autouse=True)
+def role(local_aws: Any) -> None:
+    local_aws.create_role("role", local_aws.allow("logs:*"))
+
+
 @pytest.mark.parametrize("isolated", [True, False])
 def test_a_model_keeps_its_network_isolation_and_has_no_empty_vpc(local_aws: Any, isolated: bool) -> None:
     sagemaker = local_aws.client("sagemaker")

@@ -1,1 +1,1 @@
-"""Who calls, and what IAM lets them do."""
+"""Who a call comes from, whether they signed it, and whether IAM lets them make it."""

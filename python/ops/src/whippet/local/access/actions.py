@@ -1,30 +1,32 @@
-"""What a call needs to be allowed to do: IAM actions, and the ARNs of the resources they concern.
+"""What a call needs to be allowed to do: IAM actions on resources.
 
 https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote
-from xml.etree import ElementTree
 
+from whippet.local.access.resources import log_stream_arn, resources_of
 from whippet.local.calls import Call
 
+__all__ = ["Need", "action_of", "log_stream_arn", "needs_of"]
+
 #: Services whose actions carry another prefix than their name.
-PREFIXES = {"sagemaker-runtime": "sagemaker"}
+PREFIXES = {"sagemaker-runtime": "sagemaker", "stepfunctions": "states"}
 
 #: Operations that are authorised under another name.
 RENAMED = {
+    "kms:ReEncrypt": "kms:ReEncryptFrom",
     "lambda:Invoke": "lambda:InvokeFunction",
     "lambda:InvokeWithResponseStream": "lambda:InvokeFunction",
     "s3:CompleteMultipartUpload": "s3:PutObject",
     "s3:CopyObject": "s3:PutObject",
     "s3:CreateMultipartUpload": "s3:PutObject",
     "s3:DeleteObjects": "s3:DeleteObject",
-    "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
-    "s3:GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
     "s3:HeadBucket": "s3:ListBucket",
     "s3:HeadObject": "s3:GetObject",
     "s3:ListBuckets": "s3:ListAllMyBuckets",
@@ -33,35 +35,68 @@ RENAMED = {
     "s3:ListObjectsV2": "s3:ListBucket",
     "s3:ListObjectVersions": "s3:ListBucketVersions",
     "s3:ListParts": "s3:ListMultipartUploadParts",
+    "s3:PostObject": "s3:PutObject",
+    "s3:SelectObjectContent": "s3:GetObject",
     "s3:UploadPart": "s3:PutObject",
+    "s3:UploadPartCopy": "s3:PutObject",
+    "sns:PublishBatch": "sns:Publish",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:SendMessageBatch": "sqs:SendMessage",
 }
 
-#: Per service, the parameters that name a resource, and that resource in an ARN.
-RESOURCES = {
-    "cloudwatch": {"AlarmName": "alarm:{}"},
-    "iam": {
-        "InstanceProfileName": "instance-profile/{}",
-        "RoleName": "role/{}",
-        "UserName": "user/{}",
-    },
-    "kms": {"KeyId": "key/{}"},
-    "lambda": {"FunctionName": "function:{}"},
-    "sagemaker": {
-        "EndpointConfigName": "endpoint-config/{}",
-        "EndpointName": "endpoint/{}",
-        "HyperParameterTuningJobName": "hyper-parameter-tuning-job/{}",
-        "ModelName": "model/{}",
-        "ModelPackageGroupName": "model-package-group/{}",
-        "NotebookInstanceLifecycleConfigName": "notebook-instance-lifecycle-config/{}",
-        "NotebookInstanceName": "notebook-instance/{}",
-        "TrainingJobName": "training-job/{}",
-    },
-    "ssm": {"Name": "parameter/{}"},
+#: Settings of buckets, and what the actions call them. To delete one needs the action that puts it:
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+_BUCKET_SETTINGS = {
+    "BucketAccelerateConfiguration": "AccelerateConfiguration",
+    "BucketAnalyticsConfiguration": "AnalyticsConfiguration",
+    "BucketCors": "BucketCORS",
+    "BucketEncryption": "EncryptionConfiguration",
+    "BucketIntelligentTieringConfiguration": "IntelligentTieringConfiguration",
+    "BucketInventoryConfiguration": "InventoryConfiguration",
+    "BucketLifecycle": "LifecycleConfiguration",
+    "BucketLifecycleConfiguration": "LifecycleConfiguration",
+    "BucketMetricsConfiguration": "MetricsConfiguration",
+    "BucketNotificationConfiguration": "BucketNotification",
+    "BucketOwnershipControls": "BucketOwnershipControls",
+    "BucketReplication": "ReplicationConfiguration",
+    "BucketTagging": "BucketTagging",
+    "ObjectLockConfiguration": "BucketObjectLockConfiguration",
+    "PublicAccessBlock": "BucketPublicAccessBlock",
 }
-RESOURCES["sagemaker-runtime"] = RESOURCES["sagemaker"]
 
-#: Parameters that hold the ARN of the resource itself.
-ARN_PARAMETERS = ("ResourceArn", "ResourceARN", "resourceArn", "Resource", "PolicyArn", "RoleArn")
+#: Of actions on objects, those that have another name for one version.
+_VERSIONED = re.compile(r"s3:((Get|Delete)Object|(Get|Put|Delete)ObjectTagging|(Get|Put)ObjectAcl|GetObjectAttributes)")
+
+#: What else a header of a call to Amazon S3 needs.
+_S3_HEADERS = {
+    "PutObject": {
+        "x-amz-acl": "s3:PutObjectAcl",
+        "x-amz-object-lock-legal-hold": "s3:PutObjectLegalHold",
+        "x-amz-object-lock-mode": "s3:PutObjectRetention",
+        "x-amz-tagging": "s3:PutObjectTagging",
+    },
+    "CreateBucket": {"x-amz-acl": "s3:PutBucketAcl", "x-amz-object-ownership": "s3:PutBucketOwnershipControls"},
+    "DeleteObject": {"x-amz-bypass-governance-retention": "s3:BypassGovernanceRetention"},
+}
+_S3_HEADERS["CopyObject"] = _S3_HEADERS["CreateMultipartUpload"] = _S3_HEADERS["PutObject"]
+
+#: What tags at the creation of a resource need.
+_TAG_ACTIONS = {
+    "application-autoscaling": "application-autoscaling:TagResource",
+    "budgets": "budgets:TagResource",
+    "cloudwatch": "cloudwatch:TagResource",
+    "ecr": "ecr:TagResource",
+    "kms": "kms:TagResource",
+    "lambda": "lambda:TagResource",
+    "logs": "logs:TagResource",
+    "sagemaker": "sagemaker:AddTags",
+    "sns": "sns:TagResource",
+    "sqs": "sqs:TagQueue",
+    "ssm": "ssm:AddTagsToResource",
+    "sts": "sts:TagSession",
+}
+_MAKES = re.compile("Create|Put|Register|AssumeRole")
 
 
 class Need(NamedTuple):
@@ -71,60 +106,64 @@ class Need(NamedTuple):
     resource: str
 
 
-def needs_of(call: Call) -> list[Need]:
-    """What the caller must be allowed; a call that names no resource needs the action on `*`."""
+def action_of(call: Call) -> str:
+    """The IAM action of a call."""
     prefix = PREFIXES.get(call.service, call.service)
+    if call.service == "budgets":
+        return "budgets:ViewBudget" if call.operation.startswith("Describe") else "budgets:ModifyBudget"
     action = f"{prefix}:{call.operation}"
-    action = RENAMED.get(action, action)
+    return RENAMED.get(action) or (_s3_action(call.operation) if call.service == "s3" else action)
+
+
+def _s3_action(operation: str) -> str:
+    verb, setting = re.fullmatch("(Get|Put|Delete|List|)(.*)", operation).groups()  # type: ignore[union-attr]
+    if verb == "List" and (named := _BUCKET_SETTINGS.get(setting.removesuffix("s"))):
+        return f"s3:Get{named}"
+    if named := _BUCKET_SETTINGS.get(setting):
+        return f"s3:{'Put' if verb == 'Delete' else verb}{named}"
+    return f"s3:{operation}"
+
+
+def needs_of(call: Call) -> list[Need]:
+    """What the caller must be allowed, apart from passing a role: see `roles`.
+
+    An operation that no table here knows needs the action of its own name on `*`, or on the ARN that it names.
+    """
+    action = action_of(call)
     if call.service == "s3":
-        return list(_s3_needs(call, action))
-    resources = list(_logs_resources(call) if call.service == "logs" else _named_resources(call, prefix))
-    return [Need(action, resource) for resource in resources or ["*"]]
+        return list(dict.fromkeys(_s3_needs(call, action)))
+    resources = resources_of(call)
+    needs = [Need(action, resource) for resource in resources]
+    if call.operation == "ReEncrypt":
+        needs += [Need("kms:ReEncryptTo", resource) for resource in resources]
+    return needs + list(_tagging_needs(call, resources))
 
 
-def _named_resources(call: Call, prefix: str) -> Iterator[str]:
-    region = "" if prefix == "iam" else call.region
-    for parameter, template in RESOURCES.get(call.service, {}).items():
-        name = call.params.get(parameter)
-        if not isinstance(name, str):
-            continue
-        if name.startswith("arn:"):
-            yield name
-        else:
-            yield f"arn:aws:{prefix}:{region}:{call.account}:{template.format(name.lstrip('/'))}"
-    if call.service in ("sts", "iam", "sagemaker", "lambda", "cloudwatch"):
-        # CreateFunction and its like name a role, which is what they pass on, not what they change.
-        is_creation = call.operation.startswith(("Create", "Update"))
-        arns = (call.params.get(parameter) for parameter in ARN_PARAMETERS)
-        yield from (arn for arn in arns if isinstance(arn, str) and arn.startswith("arn:") and not is_creation)
-
-
-def _logs_resources(call: Call) -> Iterator[str]:
-    if group := call.params.get("logGroupName"):
-        yield log_stream_arn(call.region, call.account, group, call.params.get("logStreamName", ""))
-
-
-def log_stream_arn(region: str, account: str, group: str, stream: str = "") -> str:
-    """The ARN that CloudWatch Logs checks; that of a group ends in an empty stream name."""
-    return f"arn:aws:logs:{region}:{account}:log-group:{group}:log-stream:{stream}"
+def _tagging_needs(call: Call, resources: list[str]) -> Iterator[Need]:
+    if not _MAKES.match(call.operation):
+        return
+    if call.service == "ec2":
+        for specification in call.params.get("TagSpecifications") or ():
+            kind = specification.get("ResourceType", "*")
+            yield Need("ec2:CreateTags", f"arn:aws:ec2:{call.region}:{call.account}:{kind}/*")
+    elif any(call.params.get(name) for name in ("Tags", "tags", "ResourceTags")):
+        action = _TAG_ACTIONS.get(call.service, "")
+        if call.service == "iam":
+            action = f"iam:Tag{call.operation.removeprefix('Create')}"
+        if action:
+            yield from (Need(action, resource) for resource in resources)
 
 
 def _s3_needs(call: Call, action: str) -> Iterator[Need]:
-    bucket = call.labels.get("Bucket")
-    if bucket is None:
-        yield Need(action, "*")
-        return
-    keys = [call.labels["Key"]] if "Key" in call.labels else _keys_to_delete(call)
-    for key in keys:
-        yield Need(action, f"arn:aws:s3:::{bucket}/{key}")
-    if not keys:
-        yield Need(action, f"arn:aws:s3:::{bucket}")
-    if source := call.request.headers.get("x-amz-copy-source"):
-        yield Need("s3:GetObject", f"arn:aws:s3:::{unquote(source).lstrip('/').split('?')[0]}")
-
-
-def _keys_to_delete(call: Call) -> list[str]:
-    if call.operation != "DeleteObjects":
-        return []
-    keys = ElementTree.fromstring(call.body).iterfind("./{*}Object/{*}Key")  # noqa: S314 - expat limits expansion
-    return [key.text or "" for key in keys]
+    if "versionId" in call.request.args and _VERSIONED.fullmatch(action):
+        action = action.replace("Object", "ObjectVersion", 1)
+    actions = [action]
+    if call.operation == "GetObjectAttributes":
+        actions.append(action.removesuffix("Attributes"))
+    headers = call.request.headers
+    actions += [extra for header, extra in _S3_HEADERS.get(call.operation, {}).items() if header in headers]
+    for resource in resources_of(call):
+        yield from (Need(one, resource) for one in actions)
+    if source := headers.get("x-amz-copy-source"):
+        path, _, version = unquote(source).lstrip("/").partition("?versionId=")
+        yield Need("s3:GetObjectVersion" if version else "s3:GetObject", f"arn:aws:s3:::{path}")

@@ -1,14 +1,23 @@
-"""Evaluates IAM policies: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html."""
+"""Reads policies and says what they say about a request.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+"""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Any
+
+from whippet.local.access.conditions import Condition
+from whippet.local.access.patterns import Context, matches, resolve, resource_matches, without_variables
+
+#: The version of the language that has variables.
+CURRENT_VERSION = "2012-10-17"
 
 
 class Decision(Enum):
@@ -27,9 +36,13 @@ class Statement:
         allows: whether its effect is Allow; else it is Deny.
         actions: patterns of actions, in lower case.
         negates_actions: whether it names its actions with NotAction.
-        resources: patterns of ARNs.
+        resources: patterns of ARNs; in a trust policy, which names none, anything.
         negates_resources: whether it names its resources with NotResource.
-        conditions: operator, context key in lower case, and the values of which one must match.
+        conditions: all of which must hold.
+        principals: pairs of a kind, such as `AWS`, and an ARN, a name, an account or `*`; None in the policies of
+            identities, which name nobody.
+        negates_principals: whether it names its principals with NotPrincipal.
+        sid: what the policy calls it.
     """
 
     allows: bool
@@ -37,63 +50,48 @@ class Statement:
     negates_actions: bool
     resources: tuple[str, ...]
     negates_resources: bool
-    conditions: tuple[tuple[str, str, tuple[str, ...]], ...]
+    conditions: tuple[Condition, ...]
+    principals: tuple[tuple[str, str], ...] | None = None
+    negates_principals: bool = False
+    sid: str = ""
 
-    def applies(self, action: str, resource: str, context: Mapping[str, str]) -> bool:
-        """Whether the statement speaks about this action on this resource."""
+    def applies(self, action: str, resource: str, context: Context) -> bool:
+        """Whether the statement speaks about this action on this resource, whoever asks for it."""
         if any(matches(pattern, action.lower()) for pattern in self.actions) == self.negates_actions:
             return False
-        if any(matches(pattern, resource) for pattern in self.resources) == self.negates_resources:
+        if any(self._names(pattern, resource, context) for pattern in self.resources) == self.negates_resources:
             return False
-        return all(self._holds(*condition, context) for condition in self.conditions)
+        # A condition that is not understood must not let anything through, and must not keep a denial from it.
+        return all(not self.allows if holds is None else holds for holds in self._held(context))
 
-    def _holds(self, operator: str, key: str, values: tuple[str, ...], context: Mapping[str, str]) -> bool:
-        base = operator.removesuffix("IfExists")
-        actual = context.get(key)
-        if base == "Null":
-            return any((actual is None) == (value.lower() == "true") for value in values)
-        test = _OPERATORS.get(base)
-        if test is None:
-            # Not understood: the statement must not let anything through, and must not stop denying.
-            return not self.allows
-        negated = "Not" in base
-        if actual is None:
-            return negated or operator != base
-        return any(test(actual, value) for value in values) != negated
+    def _held(self, context: Context) -> Iterable[bool | None]:
+        return (condition.holds(context) for condition in self.conditions)
+
+    def _names(self, pattern: str, resource: str, context: Context) -> bool:
+        resolved = resolve(pattern, context)
+        return resolved is not None and resource_matches(resolved, resource)
 
 
 Policy = tuple[Statement, ...]
 
-_OPERATORS: dict[str, Callable[[str, str], bool]] = {
-    "StringEquals": lambda actual, value: actual == value,
-    "StringNotEquals": lambda actual, value: actual == value,
-    "StringEqualsIgnoreCase": lambda actual, value: actual.lower() == value.lower(),
-    "StringNotEqualsIgnoreCase": lambda actual, value: actual.lower() == value.lower(),
-    "StringLike": lambda actual, value: matches(value, actual),
-    "StringNotLike": lambda actual, value: matches(value, actual),
-    "ArnEquals": lambda actual, value: matches(value, actual),
-    "ArnLike": lambda actual, value: matches(value, actual),
-    "ArnNotEquals": lambda actual, value: matches(value, actual),
-    "ArnNotLike": lambda actual, value: matches(value, actual),
-    "Bool": lambda actual, value: actual.lower() == value.lower(),
-}
+ALLOW_ALL: Policy = (Statement(True, ("*",), False, ("*",), False, ()),)
 
 
-def evaluate(policies: Iterable[Policy], action: str, resource: str, context: Mapping[str, str]) -> Decision:
-    """What a caller's policies say: an explicit deny wins, then an allow, else nothing is allowed.
+def evaluate(policies: Iterable[Policy], action: str, resource: str, context: Context) -> Decision:
+    """What policies say together: an explicit deny wins, then an allow, else nothing is allowed.
 
     Args:
-        policies: the caller's policies.
+        policies: of one kind, as those of an identity.
         action: as in `sagemaker:InvokeEndpoint`.
         resource: an ARN, or `*` for an action that concerns no resource in particular.
         context: condition keys, in lower case, and their values.
     """
-    applying = [
-        statement for policy in policies for statement in policy if statement.applies(action, resource, context)
+    allows = [
+        statement.allows for policy in policies for statement in policy if statement.applies(action, resource, context)
     ]
-    if not all(statement.allows for statement in applying):
+    if not all(allows):
         return Decision.EXPLICITLY_DENIED
-    return Decision.ALLOWED if applying else Decision.NOT_ALLOWED
+    return Decision.ALLOWED if allows else Decision.NOT_ALLOWED
 
 
 @lru_cache(maxsize=1024)
@@ -104,41 +102,52 @@ def parse_policy(document: str) -> Policy:
         ValueError: it is not a policy.
     """
     try:
-        statements = _listed(json.loads(document)["Statement"])
-        return tuple(_parse_statement(statement) for statement in statements)
-    except (KeyError, TypeError, AttributeError) as error:
+        read = json.loads(document)
+        texts = _texts if read.get("Version") == CURRENT_VERSION else _texts_without_variables
+        return tuple(_parse_statement(statement, texts) for statement in _listed(read["Statement"]))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an IAM policy: {error}") from error
 
 
-def _parse_statement(statement: Mapping[str, Any]) -> Statement:
+def _parse_statement(statement: Mapping[str, Any], texts: Callable[[Any], list[str]]) -> Statement:
     negates_actions, negates_resources = "NotAction" in statement, "NotResource" in statement
+    negates_principals = "NotPrincipal" in statement
+    principals = statement.get("NotPrincipal" if negates_principals else "Principal")
+    resources = statement.get("NotResource" if negates_resources else "Resource")
+    if resources is None and principals is None:
+        raise KeyError("Resource")
+    if statement["Effect"] not in ("Allow", "Deny"):
+        raise ValueError("an effect is either Allow or Deny")
     return Statement(
         allows=statement["Effect"] == "Allow",
         actions=tuple(action.lower() for action in _listed(statement["NotAction" if negates_actions else "Action"])),
         negates_actions=negates_actions,
-        resources=tuple(_listed(statement["NotResource" if negates_resources else "Resource"])),
+        resources=tuple(texts(resources or "*")),
         negates_resources=negates_resources,
         conditions=tuple(
-            (operator, key.lower(), tuple(_text(value) for value in _listed(values)))
+            Condition(operator, key.lower(), tuple(texts(values)))
             for operator, keys in statement.get("Condition", {}).items()
             for key, values in keys.items()
         ),
+        principals=None if principals is None else tuple(_parse_principals(principals)),
+        negates_principals=negates_principals,
+        sid=str(statement.get("Sid", "")),
     )
+
+
+def _parse_principals(principals: Any) -> Iterable[tuple[str, str]]:
+    if isinstance(principals, str):
+        return [("AWS", principals)]
+    return [(kind, name) for kind, names in principals.items() for name in _texts(names)]
 
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _texts(value: Any) -> list[str]:
+    return [str(one).lower() if isinstance(one, bool) else str(one) for one in _listed(value)]
 
 
-@lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
-
-
-def matches(pattern: str, value: str) -> bool:
-    """Whether a value fits a pattern in which `*` stands for any characters and `?` for one."""
-    return _compiled(pattern).fullmatch(value) is not None
+def _texts_without_variables(value: Any) -> list[str]:
+    return [without_variables(text) for text in _texts(value)]
