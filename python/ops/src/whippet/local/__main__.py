@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import resource
 import shlex
 import signal
 import sys
@@ -20,6 +21,9 @@ from whippet.local.server import Server, listen
 from whippet.local.settings import DEFAULT_PORT, DEFAULT_REGION, Settings, home_of
 
 log = logging.getLogger("whippet.local")
+
+#: Files that may be open at once.
+OPEN_FILES = 16_384
 
 
 def main() -> int:
@@ -45,6 +49,7 @@ def main() -> int:
     for noisy in ("botocore", "werkzeug", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
+    allow_many_files()
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -59,6 +64,14 @@ def main() -> int:
         print(f"Local AWS cannot start: {error}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
+
+
+def allow_many_files() -> None:
+    """Raises the number of files that may be open, usually 1,024: each connection and each process has some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def serve(settings: Settings, stopped: threading.Event) -> None:

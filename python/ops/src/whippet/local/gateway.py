@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import re
 import shutil
@@ -86,9 +85,8 @@ class Gateway:
         self._begin()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Answers one HTTP request."""
-        request = _whole_request(environ)
-        return self._answer(request)(environ, start_response)
+        """Answers one HTTP request, whose body is in memory: it is read more than once."""
+        return self._answer(Request(environ))(environ, start_response)
 
     def status(self) -> dict[str, Any]:
         """What runs, as `whippet local status` tells it."""
@@ -195,12 +193,3 @@ class Gateway:
             raise AwsError("NotImplemented", message, status=501) from None
         except HTTPException as error:  # raised outside of moto's own handling, as by a path that no service has
             return Response.force_type(error.get_response(environ))
-
-
-def _whole_request(environ: dict[str, Any]) -> Request:
-    """Reads a request's body to its end, so that the connection can be kept and the body read more than once."""
-    body = Request(environ).get_data(cache=False)
-    environ["wsgi.input"] = io.BytesIO(body)
-    environ["CONTENT_LENGTH"] = str(len(body))
-    environ.pop("HTTP_TRANSFER_ENCODING", None)
-    return Request(environ)
