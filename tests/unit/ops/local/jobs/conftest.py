@@ -82,14 +82,14 @@ class Jobs:
         """Runs a job to its end; its description."""
         return self.ended(self.start(source, **changes))
 
-    def ended(self, name: str = "job") -> dict[str, Any]:
+    def ended(self, name: str = "job", timeout: float = 20.0) -> dict[str, Any]:
         """The description of a job once it has ended."""
 
         def description() -> Any:
             described = self.sagemaker.describe_training_job(TrainingJobName=name)
             return described if described["TrainingJobStatus"] in ("Completed", "Failed", "Stopped") else None
 
-        described: dict[str, Any] = self.local_aws.eventually(description)
+        described: dict[str, Any] = self.local_aws.eventually(description, timeout)
         return described
 
     def in_training(self, name: str = "job", line: str = "") -> None:

@@ -169,11 +169,3 @@ def test_a_job_is_stopped_early_below_the_median_of_running_averages(
     assert strategies.is_worse_than_median(values, earlier, is_maximised=True) is is_worse
     negated = [[-value for value in one] for one in earlier]
     assert strategies.is_worse_than_median([-value for value in values], negated, is_maximised=False) is is_worse
-
-
-def test_an_improvement_is_by_one_per_cent() -> None:
-    assert strategies.improves(0.5, None, is_maximised=True, by=0.01)
-    assert strategies.improves(0.506, 0.5, is_maximised=True, by=0.01)
-    assert not strategies.improves(0.504, 0.5, is_maximised=True, by=0.01)
-    assert strategies.improves(0.494, 0.5, is_maximised=False, by=0.01)
-    assert not strategies.improves(0.5, 0.5, is_maximised=False)

@@ -121,6 +121,28 @@ print(sorted(name for name in os.environ if "SECRET" in name))
     assert jobs.logged() == ["AccessDeniedException", "['AWS_SECRET_ACCESS_KEY']"]
 
 
+def test_a_jobs_credentials_end_with_it(jobs: Any) -> None:
+    jobs.run(REPORT)
+    environment = jobs.reported()["environment"]
+    credentials = {
+        "AccessKeyId": environment["AWS_ACCESS_KEY_ID"],
+        "SecretAccessKey": environment["AWS_SECRET_ACCESS_KEY"],
+        "SessionToken": environment["AWS_SESSION_TOKEN"],
+    }
+    with pytest.raises(ClientError, match=r"InvalidClientTokenId|UnrecognizedClient|ExpiredToken"):
+        jobs.local_aws.client("sts", credentials).get_caller_identity()
+
+
+def test_a_job_without_a_network_has_no_credentials(jobs: Any) -> None:
+    jobs.upload_program("import os; print([name for name in os.environ if 'SECRET' in name])", archive="local/code")
+    isolated = {"EnableNetworkIsolation": True, "InputDataConfig": [channel("code", "s3://project/local/")]}
+    source = {"sagemaker_submit_directory": "/opt/ml/input/data/code/code.tar.gz"}
+    assert jobs.run("", HyperParameters=source, **isolated)["TrainingJobStatus"] == "Completed"
+    assert jobs.logged() == ["[]"]
+    described = jobs.run("", TrainingJobName="remote", **isolated)
+    assert "Unable to locate credentials" in described["FailureReason"]
+
+
 def test_a_job_is_described_as_it_was_asked_for_with_all_that_happened_to_it(jobs: Any) -> None:
     jobs.put({"data/a.txt": "one"})
     options: dict[str, Any] = {
@@ -244,7 +266,7 @@ time.sleep(60)
 
 
 def test_a_job_that_runs_too_long_is_stopped(jobs: Any) -> None:
-    described = jobs.run(PATIENT, StoppingCondition={"MaxRuntimeInSeconds": 2})
+    described = jobs.run(PATIENT, StoppingCondition={"MaxRuntimeInSeconds": 3})
     assert (described["TrainingJobStatus"], described["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
     assert jobs.archived("models/job/output/model.tar.gz") == {"saved.txt": b"in time"}
 

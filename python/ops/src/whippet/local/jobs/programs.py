@@ -80,27 +80,32 @@ class Script:
     Attributes:
         python: runs it.
         name: its name in the archive.
-        source: the archive in S3, or a folder of the instance.
+        source: the archive, in S3 or on the instance, or a folder of the instance.
         hyperparameters: as they are given.
+        is_isolated: the instance has no network, and so no S3.
     """
 
     python: tuple[str, ...]
     name: str
     source: str
     hyperparameters: Mapping[str, str]
+    is_isolated: bool
 
     def fetch(self, layout: Layout, storage: Storage) -> None:
         """Unpacks the archive into the folder of the code; its requirements.txt is not installed."""
         source = layout.localise(self.source)
-        archive = layout.root / "code.tar.gz"
+        archive = Path(source)
         try:
-            if not source.startswith("s3://"):
-                shutil.copytree(source, layout.code, dirs_exist_ok=True)
+            if archive.is_dir():
+                shutil.copytree(archive, layout.code, dirs_exist_ok=True)
                 return
-            storage.fetch(Location.parse(source), archive)
+            if source.startswith("s3://"):
+                archive = layout.root / "code.tar.gz"
+                if self.is_isolated:
+                    raise StorageError("Unable to locate credentials")
+                storage.fetch(Location.parse(source), archive)
             with tarfile.open(archive, "r:gz") as packed:
                 packed.extractall(layout.code, filter="data")
-            archive.unlink()
         except (StorageError, OSError, EOFError, tarfile.TarError) as error:
             raise ProgramError(f"framework error: \n{type(error).__name__}: {source}: {error}") from None
 
@@ -141,4 +146,4 @@ def read_program(description: Mapping[str, Any], python: Sequence[str]) -> Progr
     source = decoded.get("sagemaker_submit_directory")
     if not isinstance(name, str) or not isinstance(source, str):
         raise ValueError(NO_PROGRAM)
-    return Script(tuple(python), name, source, hyperparameters)
+    return Script(tuple(python), name, source, hyperparameters, bool(description.get("EnableNetworkIsolation")))

@@ -98,10 +98,6 @@ class TrainingJob:
             "LastModifiedTime": now,
         }
 
-    def fail(self, reason: str, now: datetime, **members: Any) -> None:
-        """Ends it as failed."""
-        self.enter("Failed", now, FailureReason=reason[:MAX_FAILURE_REASON], **members)
-
 
 @dataclass
 class Trial:

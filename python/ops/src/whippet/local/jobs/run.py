@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from whippet.local import processes
-from whippet.local.access.principals import session_environment
+from whippet.local.access.principals import end_session, session_environment
 from whippet.local.clock import Clock
 from whippet.local.endpoints.instances import free_port
 from whippet.local.jobs import artifacts, environment
@@ -128,6 +128,7 @@ class TrainingRun:
         self._final: dict[str, dict[str, Any]] = {}
         self._containers: list[Container] = []
         self._checkpoints: list[Checkpoints] = []
+        self._credentials: dict[str, str] = {}
         self._changed = threading.Event()
         self._is_stopped = False
         self._is_abandoned = False
@@ -174,7 +175,7 @@ class TrainingRun:
 
     def _outcome(self) -> tuple[str, str]:
         """Runs it, and clears up; the secondary status that it ends with, and the reason where it has failed."""
-        temporary = Path(tempfile.mkdtemp(prefix="job-"))
+        temporary = Path(tempfile.mkdtemp(prefix="whippet-job-"))
         try:
             self._started = time.monotonic()
             # From here on the instances are there, and billed.
@@ -190,6 +191,7 @@ class TrainingRun:
             return "Failed", str(error)
         finally:
             _stop_all(self._containers, 0)
+            end_session(self._credentials)
             for folder in (self._folder, temporary):
                 shutil.rmtree(folder, ignore_errors=True)
         return end, ""
@@ -235,6 +237,12 @@ class TrainingRun:
         return {name: layout.localise(value) for name, value in given.items()}
 
     def _launch(self, temporary: Path) -> None:
+        # A job without a network gets none: https://docs.aws.amazon.com/sagemaker/latest/dg/mkt-algo-model-internet-free.html
+        if not self._description["EnableNetworkIsolation"]:
+            self._credentials = {
+                **session_environment(self.job.role_arn, "SageMaker", self.job.region),
+                "AWS_ENDPOINT_URL": self._context.settings.url,
+            }
         for container in self._containers:
             self._check_abandoned()
             command, folder = self._program.command(container.layout)
@@ -270,8 +278,7 @@ class TrainingRun:
             "TRAINING_JOB_ARN": job.arn,
             "AWS_REGION": job.region,
             "AWS_DEFAULT_REGION": job.region,
-            "AWS_ENDPOINT_URL": settings.url,
-            **session_environment(job.role_arn, "SageMaker", job.region),
+            **self._credentials,
         }
 
     def _supervise(self) -> str:

@@ -308,18 +308,3 @@ def is_worse_than_median(values: Sequence[float], earlier: Sequence[Sequence[flo
         return False
     median = statistics.median(averages)
     return values[-1] < median if is_maximised else values[-1] > median
-
-
-def improves(value: float, best: float | None, is_maximised: bool, by: float = 0.0) -> bool:
-    """Whether a value is better than the best so far.
-
-    Args:
-        value: the new one.
-        best: the best so far; None where there is none.
-        is_maximised: whether a large one is good.
-        by: by which part of the best it must be better.
-    """
-    if best is None:
-        return True
-    gain = value - best if is_maximised else best - value
-    return gain > 0 and gain >= abs(best) * by
