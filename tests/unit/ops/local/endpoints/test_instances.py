@@ -1,88 +1,107 @@
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
+from typing import Any
 
 import psutil
 import pytest
+from botocore.exceptions import ClientError
 
-from whippet.local.endpoints.instances import Fleet, FleetRetiredError, InstanceError, Variant
+from whippet.local.endpoints.instances import Health, Instance, Launch, free_port
 
 CONTAINER = Path(__file__).parents[1] / "container.py"
 
 
-def variant(folder: Path, model: str, name: str = "main", weight: float = 1.0, timeout: float = 20.0) -> Variant:
-    path = folder / f"{name}.model"
-    path.write_text(model)
-    return Variant(
-        name=name,
-        weight=weight,
-        count=1,
-        command=(sys.executable, "-S", str(CONTAINER), str(path)),
-        environment={},
-        health_check_timeout=timeout,
-        role_arn="arn:aws:iam::123456789012:role/none",
-        region="us-east-1",
-        log_group="group",
-    )
+class Started:
+    """Instances that a test starts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.instances: list[Instance] = []
+        self.changed = threading.Event()
+
+    def start(self, model: str, timeout: float = 20.0, **options: Any) -> Instance:
+        (self.folder / "model").write_text(model)
+        launch = Launch(
+            variant="main",
+            command=(sys.executable, "-S", str(CONTAINER), str(self.folder / "model")),
+            environment={},
+            folder=self.folder,
+            role_arn="arn:aws:iam::123456789012:role/none",
+            region="us-east-1",
+            log_group="group",
+            startup_timeout=timeout,
+            invocation_timeout=2.0,
+            ping_interval=0.2,
+            grace=1.0,
+        )
+        self.instances.append(Instance(launch, self.changed.set, **options))
+        return self.instances[-1]
 
 
 @pytest.fixture
-def fleets() -> Iterator[list[Fleet]]:
-    """The fleets that a test starts, to be stopped."""
-    started: list[Fleet] = []
-    yield started
-    for fleet in started:
-        fleet.retire(drain=0, grace=0)
+def started(tmp_path: Path) -> Iterator[Started]:
+    running = Started(tmp_path)
+    yield running
+    for instance in running.instances:
+        instance.stop(0)
+        instance.join()
 
 
-def start(fleets: list[Fleet], folder: Path, *variants: Variant) -> Fleet:
-    fleet = Fleet(variants, folder, invocation_timeout=20.0, random=Random(0))
-    fleets.append(fleet)
-    fleet.start()
-    return fleet
+def test_a_container_that_never_becomes_healthy_is_given_up(local_aws: Any, started: Started) -> None:
+    instance = started.start("never healthy", timeout=0.6)
+    local_aws.eventually(lambda: instance.failure)
+    assert "did not pass the ping health check. No answer in 1 s." in instance.failure
+    assert not psutil.pid_exists(instance.pid)
 
 
-def test_a_container_that_never_becomes_healthy_is_given_up(fleets: list[Fleet], tmp_path: Path) -> None:
-    with pytest.raises(InstanceError, match=r"did not pass the ping health check\. No answer in 1 s"):
-        start(fleets, tmp_path, variant(tmp_path, "never healthy", timeout=0.6))
+def test_a_port_that_another_program_takes_first_is_given_up_for_another(local_aws: Any, started: Started) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = iter((port,))
+        instance = started.start("good", choose_port=lambda: next(ports, 0) or free_port())
+        local_aws.eventually(lambda: instance.health is Health.HEALTHY)
+        assert instance.port != port
 
 
-def test_variants_share_the_calls_by_weight(fleets: list[Fleet], tmp_path: Path) -> None:
-    variants = [variant(tmp_path, "good", "a", 3.0), variant(tmp_path, "good", "b", 1.0)]
-    fleet = start(fleets, tmp_path, *variants, variant(tmp_path, "good", "c", 0.0))
-    drawn = []
-    for _ in range(400):
-        acquired = fleet.acquire(None)
-        assert acquired is not None
-        drawn.append(acquired[0])
-        fleet.release(acquired[1])
-    assert 260 < drawn.count("a") < 340
-    assert drawn.count("c") == 0
-    named = fleet.acquire("c")
-    assert named is not None
-    fleet.release(named[1])
+def test_a_container_that_does_not_come_back_is_tried_again_and_again(local_aws: Any, started: Started) -> None:
+    instance = started.start("good")
+    local_aws.eventually(lambda: instance.health is Health.HEALTHY)
+    (started.folder / "model").write_text("crash")
+    pids = {instance.pid}
+    psutil.Process(instance.pid).kill()
+    local_aws.eventually(lambda: pids.add(instance.pid) or len(pids) > 2)
+    assert (instance.health, instance.failure) != (Health.HEALTHY, "")
+    (started.folder / "model").write_text("good")
+    local_aws.eventually(lambda: instance.health is Health.HEALTHY)
 
 
-def test_a_retired_fleet_takes_no_more_and_lets_what_it_has_finish(fleets: list[Fleet], tmp_path: Path) -> None:
-    fleet = start(fleets, tmp_path, variant(tmp_path, "good"))
-    acquired = fleet.acquire(None)
-    assert acquired is not None
-    _, instance = acquired
-    answers: list[int] = []
+@pytest.mark.parametrize("how", [b"die", b"hang"])
+def test_calls_go_to_the_others_when_an_instance_dies_or_hangs(local_aws: Any, endpoint: Any, how: bytes) -> None:
+    local_aws.create_endpoint(InitialInstanceCount=2)
+    before = set(endpoint.pids())
+    with pytest.raises(ClientError) as failed:
+        endpoint.invoke(how)
+    assert failed.value.response["Error"]["Code"] == "ModelError"
+    assert failed.value.response["OriginalStatusCode"] == 0
+    for _ in range(10):
+        assert endpoint.invoke()["pid"] in before
+    local_aws.eventually(lambda: len({endpoint.invoke()["pid"] for _ in range(4)} - before) == 1)
+    assert len(endpoint.pids()) == 2
+    assert endpoint.variant()["CurrentInstanceCount"] == 2
 
-    def call() -> None:
-        answers.append(instance.invoke(b"sleep 0.8", {}).status)
-        fleet.release(instance)
 
-    caller = threading.Thread(target=call)
-    caller.start()
-    fleet.retire(drain=20.0, grace=5.0)
-    caller.join()
-    assert answers == [200]
-    assert not psutil.pid_exists(instance.process.pid)
-    with pytest.raises(FleetRetiredError):
-        fleet.acquire(None)
+def test_an_endpoint_without_a_healthy_instance_is_unavailable_until_it_has_one(local_aws: Any, endpoint: Any) -> None:
+    local_aws.create_endpoint()
+    endpoint.break_model()
+    with pytest.raises(ClientError):
+        endpoint.invoke(b"die")
+    with pytest.raises(ClientError) as refused:
+        endpoint.invoke()
+    assert refused.value.response["Error"]["Code"] == "ServiceUnavailable"
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    assert endpoint.describe()["EndpointStatus"] == "InService"

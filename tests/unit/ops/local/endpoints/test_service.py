@@ -23,7 +23,7 @@ def instances(local_aws: Any) -> list[int]:
 
 
 def test_an_endpoint_is_in_service_once_its_container_answers(local_aws: Any) -> None:
-    local_aws.create_endpoint_config("config", "good")
+    local_aws.create_endpoint_config("config", "healthy after 1")
     sagemaker = local_aws.client("sagemaker")
     sagemaker.create_endpoint(EndpointName="endpoint", EndpointConfigName="config")
     assert sagemaker.describe_endpoint(EndpointName="endpoint")["EndpointStatus"] == "Creating"
@@ -32,7 +32,7 @@ def test_an_endpoint_is_in_service_once_its_container_answers(local_aws: Any) ->
     described = local_aws.settled()
     assert described["EndpointStatus"] == "InService"
     assert described["ProductionVariants"][0]["CurrentInstanceCount"] == 1
-    assert invoke(local_aws)["model"] == "good"
+    assert invoke(local_aws)["model"] == "healthy after 1"
 
 
 def test_the_container_sees_what_the_caller_sends(local_aws: Any) -> None:
@@ -64,8 +64,9 @@ def test_a_busy_instance_gets_nothing_while_another_is_free(local_aws: Any) -> N
     local_aws.create_endpoint(InitialInstanceCount=2)
     with ThreadPoolExecutor(1) as pool:
         busy = pool.submit(invoke, local_aws, b"sleep 1.5")
-        fleet = next(iter(local_aws.gateway._endpoints._endpoints.values())).fleet
-        local_aws.eventually(lambda: any(one.outstanding for one in fleet.instances()))
+        [endpoint] = local_aws.gateway._endpoints._endpoints.values()
+        [fleet] = endpoint.fleets
+        local_aws.eventually(lambda: any(one.load.outstanding for one in fleet.instances()))
         others = {invoke(local_aws)["pid"] for _ in range(5)}
         assert others == set(instances(local_aws)) - {busy.result()["pid"]}
 
@@ -187,16 +188,17 @@ def test_an_update_that_fails_leaves_the_old_instances_serving(local_aws: Any) -
     assert invoke(local_aws)["model"] == "old"
 
 
-def test_an_endpoint_that_failed_can_be_updated(local_aws: Any) -> None:
+def test_an_endpoint_that_failed_can_only_be_deleted(local_aws: Any) -> None:
     local_aws.create_endpoint("crash")
-    local_aws.create_endpoint_config("mended", "good")
-    local_aws.client("sagemaker").update_endpoint(EndpointName="endpoint", EndpointConfigName="mended")
-    described = local_aws.settled()
-    assert (described["EndpointStatus"], described.get("FailureReason")) == ("InService", None)
+    sagemaker = local_aws.client("sagemaker")
+    with pytest.raises(ClientError, match="in status Failed"):
+        sagemaker.update_endpoint(EndpointName="endpoint", EndpointConfigName="endpoint-config")
+    sagemaker.delete_endpoint(EndpointName="endpoint")
+    sagemaker.get_waiter("endpoint_deleted").wait(EndpointName="endpoint", WaiterConfig={"Delay": 0})
 
 
 def test_an_endpoint_under_change_can_be_neither_changed_nor_deleted(local_aws: Any) -> None:
-    local_aws.create_endpoint_config("config", "good")
+    local_aws.create_endpoint_config("config", "never healthy")
     sagemaker = local_aws.client("sagemaker")
     sagemaker.create_endpoint(EndpointName="endpoint", EndpointConfigName="config")
     with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):

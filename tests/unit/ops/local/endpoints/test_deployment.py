@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+from typing import Any
+
+import psutil
+import pytest
+from botocore.exceptions import ClientError
+
+from support.load import Load
+from whippet.local.clock import Clock
+
+ALARMS = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]}}
+ONE = {"Type": "INSTANCE_COUNT", "Value": 1}
+
+
+def shift(kind: str, wait: int = 120, size: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    member = {"CANARY": "CanarySize", "LINEAR": "LinearStepSize"}.get(kind, "")
+    routing = {"Type": kind, "WaitIntervalInSeconds": wait, **({member: size or ONE} if member else {})}
+    return {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing, **more}}
+
+
+def roll(wait: int = 60, **more: Any) -> dict[str, Any]:
+    return {"RollingUpdatePolicy": {"MaximumBatchSize": ONE, "WaitIntervalInSeconds": wait, **more}}
+
+
+@pytest.fixture
+def alarm(local_aws: Any) -> Any:
+    """Sets the alarm `errors` off; until then it is OK."""
+    cloudwatch = local_aws.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName="errors",
+        Namespace="AWS/SageMaker",
+        MetricName="Invocation5XXErrors",
+        Dimensions=[{"Name": "EndpointName", "Value": "endpoint"}, {"Name": "VariantName", "Value": "main"}],
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=0,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="ignore",
+    )
+    cloudwatch.set_alarm_state(AlarmName="errors", StateValue="OK", StateReason="all is well")
+
+    def set_off() -> None:
+        cloudwatch.set_alarm_state(AlarmName="errors", StateValue="ALARM", StateReason="too many errors")
+
+    return set_off
+
+
+def test_a_canary_serves_its_part_until_it_has_proved_itself(local_aws: Any, endpoint: Any, fast_clock: Clock) -> None:
+    local_aws.create_endpoint("old", InitialInstanceCount=2)
+    local_aws.create_endpoint_config("new", "new", InitialInstanceCount=2)
+    endpoint.update("new", DeploymentConfig=shift("CANARY", wait=90))
+    local_aws.eventually(lambda: endpoint.stage() == "Baking")
+    assert endpoint.models(20) == {"old": 10, "new": 10}
+    described = endpoint.describe()
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("Updating", "endpoint-config")
+    assert described["PendingDeploymentSummary"]["EndpointConfigName"] == "new"
+    described = local_aws.settled()
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "new")
+    assert described["LastDeploymentConfig"] == shift("CANARY", wait=90)
+    assert "PendingDeploymentSummary" not in described
+    assert endpoint.models(4) == {"new": 4}
+
+
+def test_a_linear_shift_goes_step_by_step(local_aws: Any, endpoint: Any, fast_clock: Clock) -> None:
+    local_aws.create_endpoint("old", InitialInstanceCount=3)
+    local_aws.create_endpoint_config("new", "new", InitialInstanceCount=3)
+    size = {"Type": "CAPACITY_PERCENT", "Value": 33}
+    endpoint.update("new", DeploymentConfig=shift("LINEAR", wait=60, size=size))
+    seen: list[int] = []
+
+    def is_done() -> bool:
+        counted = endpoint.models(6)
+        # What is counted while a step is made belongs to neither.
+        if counted["new"] in (2, 4, 6) and counted["new"] not in seen:
+            seen.append(counted["new"])
+        return bool(endpoint.describe()["EndpointStatus"] == "InService")
+
+    local_aws.eventually(is_done)
+    assert seen == [2, 4, 6]
+
+
+def test_an_alarm_while_the_canary_bakes_rolls_back(
+    local_aws: Any, endpoint: Any, fast_clock: Clock, alarm: Any
+) -> None:
+    local_aws.create_endpoint("old", InitialInstanceCount=2)
+    before = endpoint.pids()
+    local_aws.create_endpoint_config("new", "new", InitialInstanceCount=2)
+    endpoint.update("new", DeploymentConfig=shift("CANARY", wait=3600) | ALARMS)
+    local_aws.eventually(lambda: endpoint.stage() == "Baking")
+    alarm()
+    described = local_aws.settled()
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "endpoint-config")
+    assert "[errors] went into ALARM state" in described["FailureReason"]
+    assert "too many errors" in described["FailureReason"]
+    assert described["LastDeploymentConfig"] == shift("CANARY", wait=3600) | ALARMS
+    assert endpoint.models(6) == {"old": 6}
+    assert endpoint.pids() == before
+
+
+def test_an_alarm_before_the_old_fleet_is_terminated_rolls_back(
+    local_aws: Any, endpoint: Any, fast_clock: Clock, alarm: Any
+) -> None:
+    local_aws.create_endpoint("old")
+    local_aws.create_endpoint_config("new", "new")
+    endpoint.update("new", DeploymentConfig=shift("ALL_AT_ONCE", wait=0, TerminationWaitInSeconds=3600) | ALARMS)
+    local_aws.eventually(lambda: endpoint.invoke()["model"] == "new")
+    alarm()
+    assert local_aws.settled()["EndpointConfigName"] == "endpoint-config"
+    assert endpoint.models(2) == {"old": 2}
+
+
+def test_an_alarm_that_had_gone_off_before_rolls_back_at_once(
+    local_aws: Any, endpoint: Any, fast_clock: Clock, alarm: Any
+) -> None:
+    local_aws.create_endpoint("old")
+    local_aws.create_endpoint_config("new", "new")
+    alarm()
+    endpoint.update("new", DeploymentConfig=shift("ALL_AT_ONCE", wait=3600) | ALARMS)
+    described = local_aws.settled()
+    assert described["EndpointConfigName"] == "endpoint-config"
+    assert "[errors]" in described["FailureReason"]
+
+
+def test_an_alarm_that_is_missing_or_hidden_from_the_role_is_refused(local_aws: Any, endpoint: Any, alarm: Any) -> None:
+    local_aws.create_endpoint("old")
+    missing = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "nothing"}]}}
+    with pytest.raises(ClientError, match='Could not find alarm "nothing"'):
+        endpoint.update("endpoint-config", DeploymentConfig=shift("ALL_AT_ONCE") | missing)
+    local_aws.client("iam").put_role_policy(
+        RoleName="endpoint-config-model",
+        PolicyName="hidden",
+        PolicyDocument=(
+            '{"Version": "2012-10-17", "Statement": '
+            '{"Effect": "Deny", "Action": "cloudwatch:DescribeAlarms", "Resource": "*"}}'
+        ),
+    )
+    with pytest.raises(ClientError, match="not authorized to perform: cloudwatch:DescribeAlarms"):
+        endpoint.update("endpoint-config", DeploymentConfig=shift("ALL_AT_ONCE") | ALARMS)
+    assert endpoint.describe()["EndpointStatus"] == "InService"
+
+
+def test_the_old_fleet_is_kept_for_as_long_as_it_shall(local_aws: Any, endpoint: Any, fast_clock: Clock) -> None:
+    local_aws.create_endpoint("old")
+    [old] = endpoint.pids()
+    local_aws.create_endpoint_config("new", "new")
+    endpoint.update("new", DeploymentConfig=shift("ALL_AT_ONCE", wait=0, TerminationWaitInSeconds=120))
+    local_aws.eventually(lambda: endpoint.invoke()["model"] == "new")
+    assert psutil.pid_exists(old)
+    assert endpoint.describe()["EndpointStatus"] == "Updating"
+    assert local_aws.settled()["EndpointConfigName"] == "new"
+    local_aws.eventually(lambda: not psutil.pid_exists(old))
+
+
+def test_a_deployment_that_takes_too_long_rolls_back(local_aws: Any, endpoint: Any, fast_clock: Clock) -> None:
+    fast_clock.speed = 600.0
+    local_aws.create_endpoint("old")
+    local_aws.create_endpoint_config("new", "new")
+    config = shift("ALL_AT_ONCE", wait=3600, MaximumExecutionTimeoutInSeconds=600)
+    endpoint.update("new", DeploymentConfig=config)
+    described = local_aws.settled()
+    assert described["EndpointConfigName"] == "endpoint-config"
+    assert "maximum execution timeout of 600 seconds" in described["FailureReason"]
+
+
+@pytest.mark.parametrize(
+    "config", [shift("ALL_AT_ONCE", wait=30), shift("CANARY", wait=30), roll(wait=30)], ids=["all", "canary", "rolling"]
+)
+@pytest.mark.parametrize("model", ["new", "crash"])
+def test_no_request_fails_while_an_endpoint_is_updated(
+    local_aws: Any, endpoint: Any, fast_clock: Clock, config: dict[str, Any], model: str
+) -> None:
+    local_aws.create_endpoint("old", InitialInstanceCount=2)
+    local_aws.create_endpoint_config("new", model, InitialInstanceCount=2)
+    with Load(lambda: str(endpoint.invoke()["model"]), rate=20) as load:
+        endpoint.update("new", DeploymentConfig=config)
+        described = local_aws.settled()
+        count = len(load.answers)
+        local_aws.eventually(lambda: len(load.answers) > count + 5)
+    assert load.errors == []
+    if model == "crash":
+        assert set(load.answers) == {"old"}
+        assert "the weights are broken" in described["FailureReason"]
+    else:
+        assert set(load.answers) == {"old", "new"}
+        assert "FailureReason" not in described
+
+
+def test_a_rolling_update_needs_one_instance_more_at_a_time(local_aws: Any, endpoint: Any, fast_clock: Clock) -> None:
+    local_aws.create_endpoint("old", InitialInstanceCount=2)
+    local_aws.create_endpoint_config("new", "new", InitialInstanceCount=2)
+    most = 0
+    endpoint.update("new", DeploymentConfig=roll())
+
+    def is_done() -> bool:
+        nonlocal most
+        most = max(most, len(endpoint.pids()))
+        return bool(endpoint.describe()["EndpointStatus"] == "InService")
+
+    local_aws.eventually(is_done)
+    assert most == 3
+    assert endpoint.models(4) == {"new": 4}
+
+
+def test_a_rolling_update_is_rolled_back_to_all_old_instances(
+    local_aws: Any, endpoint: Any, fast_clock: Clock, alarm: Any
+) -> None:
+    local_aws.create_endpoint("old", InitialInstanceCount=2)
+    local_aws.create_endpoint_config("new", "new", InitialInstanceCount=2)
+    endpoint.update("new", DeploymentConfig=roll(wait=180) | ALARMS)
+    [first, second] = endpoint.pids()[:2]
+    local_aws.eventually(lambda: not (psutil.pid_exists(first) and psutil.pid_exists(second)))
+    alarm()
+    described = local_aws.settled()
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "endpoint-config")
+    assert endpoint.models(4) == {"old": 4}
+    assert len(endpoint.pids()) == 2
+
+
+def test_a_rollback_that_fails_leaves_a_mix_in_service(
+    local_aws: Any, endpoint: Any, fast_clock: Clock, alarm: Any
+) -> None:
+    local_aws.create_endpoint("old", InitialInstanceCount=2)
+    local_aws.create_endpoint_config("new", "new", InitialInstanceCount=2)
+    [first, second] = endpoint.pids()
+    endpoint.break_model()
+    endpoint.update("new", DeploymentConfig=roll(wait=180) | ALARMS)
+    local_aws.eventually(lambda: not (psutil.pid_exists(first) and psutil.pid_exists(second)))
+    alarm()
+    local_aws.eventually(lambda: endpoint.describe()["EndpointStatus"] == "UpdateRollbackFailed")
+    assert "The rollback failed" in endpoint.describe()["FailureReason"]
+    assert endpoint.models(6).keys() == {"old", "new"}
+    local_aws.create_endpoint_config("newer", "newer")
+    endpoint.update("newer")
+    assert local_aws.settled()["EndpointConfigName"] == "newer"
+    local_aws.eventually(lambda: len(endpoint.pids()) == 1)
+
+
+def test_what_cannot_be_deployed_is_refused(local_aws: Any, endpoint: Any) -> None:
+    local_aws.create_endpoint("old")
+    with pytest.raises(ClientError, match="at most 50% of the 1 instances"):
+        endpoint.update("endpoint-config", DeploymentConfig=shift("CANARY"))
+    with pytest.raises(ClientError, match="Could not find endpoint configuration"):
+        endpoint.update("nothing")
+    assert endpoint.describe()["EndpointStatus"] == "InService"
+
+
+def test_instance_counts_and_weights_are_retained_where_that_is_asked_for(local_aws: Any, endpoint: Any) -> None:
+    local_aws.create_endpoint("old")
+    local_aws.client("sagemaker").update_endpoint_weights_and_capacities(
+        EndpointName="endpoint",
+        DesiredWeightsAndCapacities=[{"VariantName": "main", "DesiredInstanceCount": 2, "DesiredWeight": 5.0}],
+    )
+    local_aws.settled()
+    local_aws.create_endpoint_config("new", "new", InitialInstanceCount=1, InitialVariantWeight=3.0)
+    for options, count, weight in (
+        ({"RetainAllVariantProperties": True}, 2, 5.0),
+        (
+            {
+                "RetainAllVariantProperties": True,
+                "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}],
+            },
+            *(2, 3.0),
+        ),
+        ({}, 1, 3.0),
+    ):
+        endpoint.update("new", **options)
+        variant = local_aws.settled()["ProductionVariants"][0]
+        assert (variant["DesiredInstanceCount"], variant["CurrentInstanceCount"]) == (count, count)
+        assert (variant["DesiredWeight"], variant["CurrentWeight"]) == (weight, weight)
+
+
+def test_the_last_deployment_configuration_is_told_and_can_be_used_again(local_aws: Any, endpoint: Any) -> None:
+    local_aws.create_endpoint_config("config", "good")
+    config = shift("ALL_AT_ONCE", wait=0, TerminationWaitInSeconds=0)
+    local_aws.client("sagemaker").create_endpoint(
+        EndpointName="endpoint", EndpointConfigName="config", DeploymentConfig=config
+    )
+    assert local_aws.settled()["LastDeploymentConfig"] == config
+    endpoint.update("config", RetainDeploymentConfig=True)
+    assert local_aws.settled()["LastDeploymentConfig"] == config
+    endpoint.update("config")
+    assert "LastDeploymentConfig" not in local_aws.settled()
