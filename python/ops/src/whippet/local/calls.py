@@ -7,12 +7,14 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 from botocore.exceptions import UnknownServiceError
+from botocore.utils import parse_timestamp
 from moto.core.model import OperationModel, ServiceModel
 from moto.core.parse import PROTOCOL_PARSERS, RequestParserError
 from moto.core.request import Request, determine_request_protocol
@@ -102,7 +104,7 @@ class Call:
         if model is None or model.input_shape is None:
             return {}
         try:
-            parsed: dict[str, Any] = PROTOCOL_PARSERS[self.protocol](model).parse(
+            parsed: dict[str, Any] = PROTOCOL_PARSERS[self.protocol](model, _utc).parse(
                 {
                     "method": self.request.method,
                     "values": self.request.values,
@@ -224,6 +226,12 @@ def _signature(algorithm: str, credential: str, signed_headers: str, value: str,
     key, date, region, service, terminator = ["", "", "", "", "", *credential.rsplit("/", 4)][-5:]
     headers = tuple(signed_headers.lower().split(";")) if signed_headers else ()
     return Signature(algorithm, key, date, region, service.lower(), terminator, headers, value, is_presigned)
+
+
+def _utc(text: Any) -> datetime:
+    """A timestamp of a request, in any of AWS's formats."""
+    moment: datetime = parse_timestamp(text)
+    return moment.astimezone(UTC)
 
 
 def service_model(service: str) -> ServiceModel | None:

@@ -27,7 +27,7 @@ from whippet.local.endpoints.service import Endpoints
 from whippet.local.functions import runtime
 from whippet.local.functions.service import Functions
 from whippet.local.jobs.service import Jobs
-from whippet.local.monitoring.alarms import Alarms
+from whippet.local.monitoring.evaluator import Evaluator
 from whippet.local.monitoring.metrics import Metrics
 from whippet.local.monitoring.service import Monitoring
 from whippet.local.services import Handlers, Service
@@ -73,10 +73,10 @@ class Gateway:
         self.clock = Clock(settings.speed)
         self._state = State(settings.state, self.clock)
         self._metrics = Metrics(self.clock)
-        alarms = Alarms(self.clock, self._metrics, self._state)
+        evaluator = Evaluator(self.clock, self._metrics, self._state)
         self._endpoints = Endpoints(settings, random)
         self._functions = Functions(settings)
-        monitoring = Monitoring(self.clock, self._metrics, alarms, self._state)
+        monitoring = Monitoring(self.clock, self._metrics, evaluator)
         self._jobs = Jobs(settings, self.clock, self._metrics, self._state)
         self._services: tuple[Service, ...] = (self._endpoints, self._functions, self._jobs, monitoring)
         self._handlers: Handlers = {**gaps.HANDLERS, **ACCESS_HANDLERS}

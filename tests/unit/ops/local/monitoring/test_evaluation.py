@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from whippet.local.monitoring.evaluation import ALARM, INSUFFICIENT_DATA, OK, Rule, evaluate
+from whippet.local.monitoring.evaluation import ALARM, INSUFFICIENT_DATA, OK, Rule, evaluate, samples_needed
 
 THREE_OF_THREE = Rule("GreaterThanThreshold", 10.0, 60, evaluation_periods=3, datapoints_to_alarm=3)
 NOW = 6000.0
@@ -82,7 +82,7 @@ def test_the_reason_is_in_the_words_of_cloudwatch() -> None:
 
 
 def test_the_reasons_data_has_the_datapoints() -> None:
-    data = json.loads(evaluate(replace(THREE_OF_THREE, statistic="Sum"), points("0X0"), NOW, OK).reason_data)
+    data = json.loads(evaluate(replace(THREE_OF_THREE, statistic="Sum"), points("0X0"), NOW, OK).reason_data or "")
     assert data["recentDatapoints"] == [5.0, 50.0, 5.0]
     assert data["statistic"] == "Sum"
     assert data["queryDate"] == "1970-01-01T01:40:00.000+0000"
@@ -100,3 +100,10 @@ def test_the_reasons_data_has_the_datapoints() -> None:
 def test_comparisons(comparison: str, breaching: list[float]) -> None:
     rule = replace(THREE_OF_THREE, comparison=comparison)
     assert [value for value in (9.0, 10.0, 11.0) if rule.breaches(value)] == breaching
+
+
+@pytest.mark.parametrize(
+    ("statistic", "samples"), [("p99", 1000), ("p50", 20), ("p10", 100), ("p100", 0), ("Average", 0)]
+)
+def test_percentiles_need_samples(statistic: str, samples: int) -> None:
+    assert samples_needed(statistic) == pytest.approx(samples)

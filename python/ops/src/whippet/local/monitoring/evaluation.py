@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from whippet.local.monitoring.metrics import percent_of
+
 OK, ALARM, INSUFFICIENT_DATA = "OK", "ALARM", "INSUFFICIENT_DATA"
 
 #: Periods that are looked at beyond the evaluation periods, to find late datapoints. CloudWatch does not say how many
@@ -62,7 +64,7 @@ class Verdict:
 
     state: str
     reason: str
-    reason_data: str
+    reason_data: str | None
 
 
 def evaluate(rule: Rule, points: Mapping[int, float], now: float, state: str) -> Verdict:
@@ -83,6 +85,17 @@ def evaluate(rule: Rule, points: Mapping[int, float], now: float, state: str) ->
         used, missing = existing, rule.evaluation_periods - len(existing)
     new = _state(rule, [points[at] for at in used], missing, _oldest_breach(rule, points, range_), state)
     return Verdict(new, _reason(rule, points, used, missing, new, state), _reason_data(rule, points, used, now))
+
+
+def samples_needed(statistic: str) -> float:
+    """How many samples a percentile needs to be significant; 0 for any other statistic.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/percentiles-with-low-samples.html
+    """
+    percent = percent_of(statistic)
+    if percent is None or percent in (0.0, 100.0):
+        return 0.0
+    return 10 / (1 - percent / 100) if percent >= 50 else 10 / (percent / 100)
 
 
 def _oldest_breach(rule: Rule, points: Mapping[int, float], range_: list[int]) -> int:
@@ -120,7 +133,7 @@ def _reason(rule: Rule, points: Mapping[int, float], used: list[int], missing: i
     if new != ALARM:
         return f"Threshold Crossed: {_counted(len(shown))} [{values}] {were} not {than}."
     return (
-        f"Threshold Crossed: {len(shown)} out of the last {_counted(rule.evaluation_periods)} [{values}] {were} {than}"
+        f"Threshold Crossed: {len(shown)} out of the last {rule.evaluation_periods} datapoints [{values}] {were} {than}"
         f" (minimum {_counted(rule.datapoints_to_alarm)} for {old} -> ALARM transition)."
     )
 

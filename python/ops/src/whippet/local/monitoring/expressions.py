@@ -9,7 +9,13 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+#: Characters that are read of an expression or a rule, the most that CloudWatch allows of either:
+#: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutCompositeAlarm.html
+MAX_LENGTH = 10_240
 
 #: Values by the start of their period, in seconds since 1970.
 Points = dict[int, float]
@@ -21,24 +27,49 @@ class ExpressionError(Exception):
     """An expression cannot be evaluated; the text says why."""
 
 
-def evaluate(expression: str, metrics: Mapping[str, Points]) -> Points:
+@dataclass(frozen=True)
+class Scope:
+    """What an expression can name.
+
+    Attributes:
+        series: time series by their ids.
+        metrics: the ids of those that are metrics and no expressions: METRICS() means these.
+        instants: the start of every period that is asked for, whether or not there are values: FILL fills these.
+        period: seconds between two instants.
+    """
+
+    series: Mapping[str, Points]
+    metrics: Collection[str]
+    instants: Sequence[int]
+    period: int
+
+
+def evaluate(expression: str, scope: Scope) -> Points:
     """Computes a time series.
 
     Args:
         expression: as in `m1 / m2 * 100`, `SUM([m1, m2])`, `FILL(m1, 0)` or `IF(m1 > 5, m1, 0)`.
-        metrics: the series by their ids.
+        scope: what it can name.
 
     Raises:
         ExpressionError: the expression is not understood, names an unknown id or gives no series.
     """
     try:
-        tree = ast.parse(expression.replace("^", "**"), mode="eval")
-    except SyntaxError as error:
-        raise ExpressionError(f"Invalid syntax in the expression {expression}") from error
-    value = _evaluate(tree.body, metrics)
+        value = _evaluate(_parse(expression.replace("^", "**")), scope)
+    except RecursionError as error:
+        raise ExpressionError("The expression is nested too deeply") from error
     if isinstance(value, dict):
         return value
     raise ExpressionError(f"The expression {expression} does not give a time series")
+
+
+def _parse(text: str) -> ast.expr:
+    if len(text) > MAX_LENGTH:
+        raise ExpressionError(f"An expression has at most {MAX_LENGTH} characters")
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise ExpressionError("Invalid syntax in the expression") from error
 
 
 _BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
@@ -69,39 +100,39 @@ _ROUNDINGS: dict[str, Callable[[float], float]] = {
 }
 
 
-def _evaluate(node: ast.expr, metrics: Mapping[str, Points]) -> Value:
+def _evaluate(node: ast.expr, scope: Scope) -> Value:
     match node:
-        case ast.Constant(value=int() | float() as number):
+        case ast.Constant(value=int() | float() as number) if abs(number) <= sys.float_info.max:
             return float(number)
-        case ast.Name(id=name) if name in metrics:
-            return metrics[name]
+        case ast.Name(id=name) if name in scope.series:
+            return scope.series[name]
         case ast.Name(id=name):
             raise ExpressionError(f"Unknown metric or function {name}")
         case ast.List(elts=elements):
-            series = [_evaluate(element, metrics) for element in elements]
+            series = [_evaluate(element, scope) for element in elements]
             if all(isinstance(one, dict) for one in series):
                 return [one for one in series if isinstance(one, dict)]
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return _combine(operator.mul, -1.0, _evaluate(operand, metrics))
+            return _combine(operator.mul, -1.0, _evaluate(operand, scope))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            return _combine(_BINARY[type(op)], _evaluate(left, metrics), _evaluate(right, metrics))
+            return _combine(_BINARY[type(op)], _evaluate(left, scope), _evaluate(right, scope))
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISONS:
             compare = _COMPARISONS[type(op)]
-            return _combine(
-                lambda one, two: float(compare(one, two)), _evaluate(left, metrics), _evaluate(right, metrics)
-            )
+            return _combine(lambda one, two: float(compare(one, two)), _evaluate(left, scope), _evaluate(right, scope))
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
-            return _call(name, arguments, metrics)
+            return _call(name, arguments, scope)
     raise ExpressionError("Unsupported syntax in a metric math expression")
 
 
-def _call(name: str, arguments: list[ast.expr], metrics: Mapping[str, Points]) -> Value:
+def _call(name: str, arguments: list[ast.expr], scope: Scope) -> Value:
     if name == "METRICS" and not arguments:
-        return list(metrics.values())
-    values = [_evaluate(argument, metrics) for argument in arguments]
+        return [scope.series[one] for one in scope.metrics]
+    values = [_evaluate(argument, scope) for argument in arguments]
     match name, values:
         case "FILL", [dict() as series, float() as filler]:
-            return {at: series.get(at, filler) for at in sorted({at for one in metrics.values() for at in one})}
+            return {at: series.get(at, filler) for at in scope.instants}
+        case "PERIOD", [dict()]:
+            return float(scope.period)
         case "IF", [dict() as condition, *branches] if len(branches) in (1, 2):
             return _choose(condition, branches)
         case _, [list() as group] if name in _AGGREGATES:
@@ -181,9 +212,25 @@ def holds(rule: str, state_of: Callable[[str], str | None]) -> bool:
         else:
             words.append({"TRUE": "True", "FALSE": "False"}.get(token["word"], token["word"].lower()))
     try:
-        return _truth(ast.parse(" ".join(words), mode="eval").body)
-    except SyntaxError as error:
-        raise ExpressionError("AlarmRule is not a logical expression") from error
+        return _truth(_parse(" ".join(words)))
+    except RecursionError as error:
+        raise ExpressionError("AlarmRule is nested too deeply") from error
+
+
+def alarms_in(rule: str) -> set[str]:
+    """The names of the alarms that the rule of a composite alarm is about; one by its ARN too."""
+    found: set[str] = set()
+
+    def note(alarm: str) -> None:
+        found.add(name_of(alarm))
+
+    holds(rule, note)
+    return found
+
+
+def name_of(alarm: str) -> str:
+    """The name of an alarm, which may be given as its ARN."""
+    return alarm.rsplit(":alarm:", 1)[-1]
 
 
 def _truth(node: ast.expr) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -16,12 +16,17 @@ from whippet.local.clock import Clock
 #: Region, namespace, name, dimensions.
 Key = tuple[str, str, str, frozenset[tuple[str, str]]]
 
-#: Seconds that values are kept: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html#metrics-retention
+#: Seconds that datapoints are kept, which is AWS's rule but for the last two lines of it: points of five minutes and of
+#: an hour are not kept beyond those of a minute, so that memory stays bounded.
+#: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html#metrics-retention
 HIGH_RESOLUTION_RETENTION = 3 * 3600
 RETENTION = 15 * 24 * 3600
-#: Distinct values of one point that percentiles tell apart exactly; beyond, those within 1 % of each other are one.
-EXACT_VALUES = 256
-BIN_WIDTH = math.log(1.01)
+#: Seconds that single values are kept for percentiles; AWS keeps those as long as the datapoints.
+VALUES_RETENTION = 24 * 3600
+#: Distinct values that one point holds. Beyond, neighbours are taken together: first within 2 % of each other, then
+#: within 4 %, and so on.
+MAX_VALUES = 256
+FINEST_BIN = math.log(1.02)
 
 _PERCENTILE = re.compile(r"p(?P<percent>\d{1,2}(\.\d{1,10})?|100)")
 STATISTICS = ("Average", "Maximum", "Minimum", "SampleCount", "Sum")
@@ -29,48 +34,59 @@ STATISTICS = ("Average", "Maximum", "Minimum", "SampleCount", "Sum")
 
 @dataclass(slots=True)
 class Statistics:
-    """What is known of the values of one period."""
+    """What is known of the values of one period.
+
+    Attributes:
+        count: how many there are.
+        total: their sum.
+        minimum: the smallest.
+        maximum: the largest.
+        values: how often each was observed.
+        bin_width: natural logarithm of the factor within which values are taken together; 0 where none are.
+        has_values: whether `values` has all of them, without which there are no percentiles.
+    """
 
     count: float = 0.0
     total: float = 0.0
     minimum: float = math.inf
     maximum: float = -math.inf
     values: dict[float, float] = field(default_factory=dict)
+    bin_width: float = 0.0
+    has_values: bool = True
 
     def add(self, value: float, count: float = 1.0) -> None:
         """Takes a value that was observed `count` times."""
-        self.count += count
-        self.total += value * count
-        self.minimum = min(self.minimum, value)
-        self.maximum = max(self.maximum, value)
-        if value not in self.values and len(self.values) >= EXACT_VALUES:
-            value = _bin(value)
-        self.values[value] = self.values.get(value, 0.0) + count
+        self._add_summary(count, value * count, value, value)
+        self._add_value(value, count)
 
     def add_set(self, count: float, total: float, minimum: float, maximum: float) -> None:
-        """Takes a statistic set, of which percentiles know nothing but the mean."""
+        """Takes a statistic set; unless its values are all the same, there are no percentiles any more.
+
+        https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Statistics-definitions.html#Percentile-definition
+        """
         if count <= 0:
             return
-        self.count += count
-        self.total += total
-        self.minimum = min(self.minimum, minimum)
-        self.maximum = max(self.maximum, maximum)
-        mean = total / count
-        self.values[mean] = self.values.get(mean, 0.0) + count
+        self._add_summary(count, total, minimum, maximum)
+        if minimum == maximum:
+            self._add_value(minimum, count)
+        else:
+            self.forget_values()
 
     def merge(self, other: Statistics) -> None:
         """Takes all that another period has."""
-        self.count += other.count
-        self.total += other.total
-        self.minimum = min(self.minimum, other.minimum)
-        self.maximum = max(self.maximum, other.maximum)
+        self._add_summary(other.count, other.total, other.minimum, other.maximum)
+        if not other.has_values:
+            self.forget_values()
+            return
+        self.bin_width = max(self.bin_width, other.bin_width)
         for value, count in other.values.items():
-            if value not in self.values and len(self.values) >= EXACT_VALUES:
-                value = _bin(value)
-            self.values[value] = self.values.get(value, 0.0) + count
+            self._add_value(value, count)
 
-    def get(self, statistic: str) -> float:
+    def get(self, statistic: str) -> float | None:
         """One statistic: Average, Sum, Minimum, Maximum, SampleCount or a percentile such as p99.
+
+        Returns:
+            None where it is not known any more.
 
         Raises:
             ValueError: there is no such statistic.
@@ -86,9 +102,14 @@ class Statistics:
                 return self.maximum
             case "SampleCount":
                 return self.count
-        if not (found := _PERCENTILE.fullmatch(statistic)):
+        if (percent := percent_of(statistic)) is None:
             raise ValueError(f"{statistic} is not a statistic")
-        return self._percentile(float(found["percent"]))
+        return self._percentile(percent) if self.has_values else None
+
+    def forget_values(self) -> None:
+        """Keeps the sums only."""
+        self.values.clear()
+        self.has_values = False
 
     def _percentile(self, percent: float) -> float:
         """The smallest value that `percent` of the values do not exceed."""
@@ -96,40 +117,95 @@ class Statistics:
         for value, count in sorted(self.values.items()):
             seen += count
             if seen >= rank - 1e-9:
-                return value
+                return min(max(value, self.minimum), self.maximum)
         return self.maximum
 
+    def _add_summary(self, count: float, total: float, minimum: float, maximum: float) -> None:
+        self.count += count
+        self.total += total
+        self.minimum = min(self.minimum, minimum)
+        self.maximum = max(self.maximum, maximum)
 
-def _bin(value: float) -> float:
-    """The middle of the 1 % wide bin of a value."""
+    def _add_value(self, value: float, count: float) -> None:
+        if not self.has_values:
+            return
+        if self.bin_width:
+            value = _bin(value, self.bin_width)
+        self.values[value] = self.values.get(value, 0.0) + count
+        while len(self.values) > MAX_VALUES:
+            self.bin_width = self.bin_width * 2 or FINEST_BIN
+            finer, self.values = self.values, {}
+            for one, observed in finer.items():
+                binned = _bin(one, self.bin_width)
+                self.values[binned] = self.values.get(binned, 0.0) + observed
+
+
+def _bin(value: float, width: float) -> float:
+    """The middle of a value's bin."""
     if value == 0:
         return 0.0
-    return math.copysign(math.exp(round(math.log(abs(value)) / BIN_WIDTH) * BIN_WIDTH), value)
+    return math.copysign(math.exp((math.floor(math.log(abs(value)) / width) + 0.5) * width), value)
+
+
+def percent_of(statistic: str) -> float | None:
+    """The 99.9 of p99.9; None where a statistic is no percentile."""
+    found = _PERCENTILE.fullmatch(statistic)
+    return float(found["percent"]) if found else None
 
 
 def is_statistic(name: str) -> bool:
-    """Whether CloudWatch's basic statistics or percentiles have this name."""
-    return name in STATISTICS or _PERCENTILE.fullmatch(name) is not None
+    """Whether it is one of CloudWatch's basic statistics or a percentile."""
+    return name in STATISTICS or percent_of(name) is not None
 
 
 @dataclass(slots=True)
 class Series:
-    """The values of one metric with one unit, by the start of the second or minute they fall in."""
+    """The values of one metric with one unit, by the start of the second or minute they fall in.
 
-    unit: str
-    points: dict[int, Statistics] = field(default_factory=dict)
+    Attributes:
+        minutes: the points of a minute.
+        seconds: the points of a second.
+        last: when the latest value was observed, in seconds since 1970.
+        detailed_since: the earliest minute that still has its values.
+    """
+
+    minutes: dict[int, Statistics] = field(default_factory=dict)
     seconds: dict[int, Statistics] = field(default_factory=dict)
     last: float = 0.0
+    detailed_since: int | None = None
 
-    def forget(self, now: float) -> None:
-        """Folds seconds into minutes when they are three hours old, and drops minutes after fifteen days.
+    def point(self, at: float, resolution: int, now: float) -> Statistics:
+        """The point that a value belongs to."""
+        self.last = max(self.last, at)
+        points, width = (self.seconds, 1) if resolution < 60 else (self.minutes, 60)
+        start = int(at // width * width)
+        point = points.get(start)
+        if point is None:
+            self._forget(now)
+            point = points[start] = Statistics()
+        return point
+
+    def between(self, start: float, end: float) -> Iterator[tuple[int, Statistics]]:
+        """The points that begin from `start` to before `end`, with when they do."""
+        for points, width in ((self.minutes, 60), (self.seconds, 1)):
+            asked = range(math.ceil(start / width) * width, math.ceil(end), width)
+            fewer = asked if len(asked) < len(points) else [at for at in points if start <= at < end]
+            yield from ((at, points[at]) for at in fewer if at in points)
+
+    def _forget(self, now: float) -> None:
+        """Folds seconds into minutes, drops the values of old minutes, then the minutes themselves.
 
         Points come in the order of time, save for few, so the oldest ones stand first.
         """
         while self.seconds and (oldest := next(iter(self.seconds))) < now - HIGH_RESOLUTION_RETENTION:
-            self.points.setdefault(oldest // 60 * 60, Statistics()).merge(self.seconds.pop(oldest))
-        while self.points and (oldest := next(iter(self.points))) < now - RETENTION:
-            del self.points[oldest]
+            self.minutes.setdefault(oldest // 60 * 60, Statistics()).merge(self.seconds.pop(oldest))
+        while self.minutes and (oldest := next(iter(self.minutes))) < now - RETENTION:
+            del self.minutes[oldest]
+        until = int(now - VALUES_RETENTION) // 60 * 60
+        for at in range(until if self.detailed_since is None else self.detailed_since, until, 60):
+            if at in self.minutes:
+                self.minutes[at].forget_values()
+        self.detailed_since = until
 
 
 class Metrics:
@@ -211,16 +287,19 @@ class Metrics:
             unit: only values of this unit.
         """
         found: dict[int, Statistics] = {}
+        start = max(start, self._clock.time() - RETENTION)
         with self._lock:
             units = self._series.get((region, namespace, name, frozenset(dimensions.items())), {})
-            for series in units.values():
-                if unit is not None and series.unit != unit:
-                    continue
-                for points in (series.points, series.seconds):
-                    for at, statistics in points.items():
-                        if start <= at < end:
-                            found.setdefault(at // period * period, Statistics()).merge(statistics)
+            for one, series in units.items():
+                if unit is None or unit == one:
+                    for at, statistics in series.between(start, end):
+                        found.setdefault(at // period * period, Statistics()).merge(statistics)
         return dict(sorted(found.items()))
+
+    def units(self, region: str, namespace: str, name: str, dimensions: Mapping[str, str]) -> Sequence[str]:
+        """The units that a metric has values of."""
+        with self._lock:
+            return tuple(self._series.get((region, namespace, name, frozenset(dimensions.items())), {}))
 
     def list(self, region: str) -> Iterable[tuple[str, str, dict[str, str], float]]:
         """Namespace, name, dimensions and the time of the last value of every metric of a region."""
@@ -246,17 +325,19 @@ class Metrics:
         at: float | None,
         resolution: int,
     ) -> Statistics:
-        now = self._clock.time() if at is None else at
-        units = self._series.setdefault((region, namespace, name, frozenset(dimensions.items())), {})
+        now = self._clock.time()
+        key = (region, namespace, name, frozenset(dimensions.items()))
+        units = self._series.get(key)
+        if units is None:
+            self._forget_silent(now)
+            units = self._series[key] = {}
         series = units.get(unit)
         if series is None:
-            series = units[unit] = Series(unit)
-        if now > series.last:
-            series.last = now
-        points, width = (series.seconds, 1) if resolution < 60 else (series.points, 60)
-        start = int(now // width * width)
-        point = points.get(start)
-        if point is None:
-            series.forget(self._clock.time())
-            point = points[start] = Statistics()
-        return point
+            series = units[unit] = Series()
+        return series.point(now if at is None else at, resolution, now)
+
+    def _forget_silent(self, now: float) -> None:
+        """Drops the metrics that had no value for so long that none of theirs is kept."""
+        for key, units in tuple(self._series.items()):
+            if all(series.last < now - RETENTION for series in units.values()):
+                del self._series[key]

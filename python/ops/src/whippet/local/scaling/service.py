@@ -18,8 +18,9 @@ from werkzeug.wrappers import Response
 
 from whippet.local.calls import AwsError, Call, answer
 from whippet.local.clock import Clock
-from whippet.local.monitoring.alarms import Alarm, Alarms, Raised, alarms_of
+from whippet.local.monitoring.alarms import Alarm, alarms_of
 from whippet.local.monitoring.evaluation import ALARM
+from whippet.local.monitoring.evaluator import Evaluator, Raised
 from whippet.local.monitoring.expressions import ExpressionError, Points
 from whippet.local.records import shelf
 from whippet.local.scaling import schedules, tracking
@@ -59,22 +60,22 @@ class Scaling:
 
     Args:
         clock: what cooldowns and schedules follow.
-        alarms: call back when they name a policy.
+        evaluator: calls back when an alarm names a policy.
         state: told of what changes outside of a call.
         scalables: what can be scaled, by service namespace and scalable dimension.
     """
 
     def __init__(
-        self, clock: Clock, alarms: Alarms, state: State, scalables: Mapping[tuple[str, str], Scalable]
+        self, clock: Clock, evaluator: Evaluator, state: State, scalables: Mapping[tuple[str, str], Scalable]
     ) -> None:
         self._clock = clock
-        self._alarms = alarms
+        self._evaluator = evaluator
         self._state = state
         self._scalables = scalables
         self._lock = threading.RLock()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        alarms.on_scaling_alarm = self._on_alarm
+        evaluator.on_scaling = self._on_alarm
 
     def handlers(self) -> Handlers:
         """The operations that are answered here."""
@@ -344,8 +345,7 @@ class Scaling:
             name = name or f"TargetTracking-{target.key.resource_id}-{kind}-{uuid.uuid4()}"
             alarm = alarms_of(region).get(name)
             if alarm is None:
-                now = self._clock.time()
-                alarm = Alarm(region, name, False, {}, {}, now, state_updated=now, state_changed=now)
+                alarm = Alarm(region, name, False, {}, {}, self._clock.time())
                 alarms_of(region)[name] = alarm
             alarm.parameters = {
                 **metric.parameters,
@@ -484,7 +484,7 @@ class Scaling:
 
     def _points(self, alarm: Alarm, now: float) -> Points:
         try:
-            return self._alarms.points_of(alarm, now)
+            return self._evaluator.points(alarm, now) or {}
         except ExpressionError:
             return {}
 
