@@ -12,22 +12,32 @@ from pathlib import Path
 MODEL = Path(sys.argv[1]).read_text()
 
 
+STARTED = time.monotonic()
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def do_GET(self):
-        self.answer(503 if MODEL == "never healthy" else 200, b"")
+        is_late = MODEL.startswith("healthy after ") and time.monotonic() - STARTED < float(MODEL[14:])
+        self.answer(503 if MODEL == "never healthy" or is_late else 200, b"")
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if MODEL == "always fails":
+            self.answer(500, b"the model is broken")
+            return
         if body.startswith(b"fail "):
             self.answer(int(body[5:]), b"the model says no")
             return
         if body.startswith(b"sleep "):
             time.sleep(float(body[6:]))
-        if body == b"die":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if body in (b"die", b"hang"):
+            os.kill(os.getpid(), signal.SIGKILL if body == b"die" else signal.SIGSTOP)
+        if body == b"flood":
+            self.answer(200, bytes(6_291_457))
+            return
         seen = {
             "model": MODEL,
             "pid": os.getpid(),
@@ -35,6 +45,7 @@ class Handler(BaseHTTPRequestHandler):
             "content_type": self.headers["Content-Type"],
             "accept": self.headers["Accept"],
             "custom_attributes": self.headers["X-Amzn-SageMaker-Custom-Attributes"],
+            "inference_id": self.headers["X-Amzn-SageMaker-Inference-Id"],
             "environment": dict(os.environ),
         }
         self.answer(200, json.dumps(seen).encode())
