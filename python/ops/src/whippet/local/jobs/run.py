@@ -155,6 +155,11 @@ class TrainingRun:
         self._changed.set()
         return True
 
+    def amend(self, changes: dict[str, Any]) -> None:
+        """Changes members of its description."""
+        with self._lock:
+            self.job.description = {**self.job.description, **changes}
+
     def abandon(self) -> None:
         """Ends it without a trace in its record, and waits until nothing of it is left."""
         self._is_abandoned = True
@@ -323,12 +328,10 @@ class TrainingRun:
                 said = file.read(MAX_FAILURE_REASON).decode(errors="replace").strip()
         except OSError:
             said = ""
+        reason = f"AlgorithmError: {said or self._program.explain(code, container.tail)}"
         # The exit code comes last, and the limit must not cut it off.
         end = f", exit code: {code}"
-        return (
-            f"AlgorithmError: {said or self._program.explain(code, container.tail)}"[: MAX_FAILURE_REASON - len(end)]
-            + end
-        )
+        return reason[: MAX_FAILURE_REASON - len(end)] + end
 
     def _upload(self) -> None:
         config = self._description["OutputDataConfig"]

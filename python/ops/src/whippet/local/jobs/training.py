@@ -105,7 +105,11 @@ class TrainingJobs:
         changes = {name: value for name, value in call.params.items() if name != "TrainingJobName"}
         if "ResourceConfig" in changes:
             changes["ResourceConfig"] = {**job.description["ResourceConfig"], **changes["ResourceConfig"]}
-        job.description = {**job.description, **changes, "LastModifiedTime": self._context.clock.now()}
+        changes["LastModifiedTime"] = self._context.clock.now()
+        if run := self._runs.get((job.region, job.training_job_name)):
+            run.amend(changes)
+        else:
+            job.description = {**job.description, **changes}
         return answer(call, {"TrainingJobArn": job.arn})
 
     def delete(self, call: Call, forward: Forward) -> Response:

@@ -180,16 +180,14 @@ class TuningRun:
 
     def _end(self, status: str, reason: str) -> None:
         """Stops what still runs, and writes into the record how the job has ended."""
-        for _, _, training in self._running.values():
+        running = [training for _, _, training in self._running.values()]
+        for training in running:
             self._training.interrupt(training)
-        while any(not training.is_over for _, _, training in self._running.values()):
+        while not all(training.is_over for training in running):
             if self._is_abandoned:
                 return
             self._changed.wait()
             self._changed.clear()
-        self._collect()
-        if self._is_abandoned:
-            return
         with self._lock:
             self._enter(status, **({"FailureReason": reason[:MAX_FAILURE_REASON]} if reason else {}))
 
