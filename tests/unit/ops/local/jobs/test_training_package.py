@@ -60,17 +60,3 @@ def test_the_training_package_trains_on_photos_of_a_channel(jobs: Any, package: 
     report = json.loads(jobs.archived("models/job/output/output.tar.gz")["metrics.json"])
     assert report["valid"]["images"] == SIZES["valid"] * len(CLASSES)
     assert list((jobs.local_aws.settings.work / "cache" / "whippet").iterdir())
-
-
-def test_photos_that_cannot_be_trained_on_are_the_jobs_failure_reason(jobs: Any, package: bytes) -> None:
-    jobs.put({"photos/train/bee/0.jpg": b"no photo", "code/training.tar.gz": package})
-    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://project/photos/"}}
-    name = jobs.start(
-        "",
-        HyperParameters={"sagemaker_submit_directory": "s3://project/code/training.tar.gz"},
-        InputDataConfig=[{"ChannelName": "training", "DataSource": source}],
-    )
-    reason = jobs.ended(name, timeout=60)["FailureReason"]
-    assert reason.startswith("AlgorithmError: ")
-    assert "ExecuteUserScriptError" not in reason
-    assert reason.endswith(", exit code: 1")

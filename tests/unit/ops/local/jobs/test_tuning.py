@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-#: Its score is best at 0.7, or is told as a word; it tells it after each of its epochs.
+#: Its score, which it tells after each of its epochs, is best at 0.7 and at "high"; at "low" it may take its time.
 PROGRAM = """
 import sys, time
 given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
@@ -13,6 +13,8 @@ x = float(given.get("-x", 0)) + {"low": 0.1, "high": 0.7}.get(given.get("--level
 for epoch in range(int(given.get("--epochs", 1))):
     print(f"score={1 - abs(x - 0.7):.6f}", flush=True)
     time.sleep(float(given.get("--seconds", 0)))
+if given.get("--level") == "low":
+    time.sleep(float(given.get("--linger", 0)))
 if given.get("--fail"):
     raise SystemExit("no photos")
 """
@@ -142,7 +144,7 @@ def test_a_trial_below_the_median_is_stopped_early(jobs: Any) -> None:
         ParameterRanges={"CategoricalParameterRanges": [{"Name": "level", "Values": ["high", "low"]}]},
         ResourceLimits={"MaxParallelTrainingJobs": 1},
         TrainingJobEarlyStoppingType="Auto",
-        static={"epochs": "8", "seconds": "0.2"},
+        static={"epochs": "3", "linger": "60"},
     )
     settled(jobs)
     assert [one["TrainingJobStatus"] for one in trials(jobs)] == ["Completed", "Stopped"]
