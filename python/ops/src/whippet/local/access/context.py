@@ -109,9 +109,10 @@ class RequestContext(Mapping[str, str | Sequence[str]]):
             "aws:resourceaccount": call.account,
             "aws:securetransport": "true",  # as on AWS, where the same call is made over TLS
             "aws:sourceip": address,
-            "aws:useragent": call.request.headers.get("User-Agent", ""),
             "aws:viaawsservice": "false",
         }
+        if agent := call.request.headers.get("User-Agent"):
+            self._known["aws:useragent"] = agent
 
     def __getitem__(self, key: str) -> str | Sequence[str]:
         value = self._known.get(key) or self._found(key)

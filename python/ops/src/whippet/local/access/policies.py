@@ -57,12 +57,16 @@ class Statement:
 
     def applies(self, action: str, resource: str, context: Context) -> bool:
         """Whether the statement speaks about this action on this resource, whoever asks for it."""
-        if any(matches(pattern, action.lower()) for pattern in self.actions) == self.negates_actions:
+        if not self.names_action(action):
             return False
         if any(self._names(pattern, resource, context) for pattern in self.resources) == self.negates_resources:
             return False
         # A condition that is not understood must not let anything through, and must not keep a denial from it.
         return all(not self.allows if holds is None else holds for holds in self._held(context))
+
+    def names_action(self, action: str) -> bool:
+        """Whether the statement speaks about this action, on whatever resource and condition."""
+        return any(matches(pattern, action.lower()) for pattern in self.actions) != self.negates_actions
 
     def _held(self, context: Context) -> Iterable[bool | None]:
         return (condition.holds(context) for condition in self.conditions)

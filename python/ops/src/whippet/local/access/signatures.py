@@ -12,7 +12,7 @@ from email.utils import mktime_tz, parsedate_tz
 from functools import lru_cache
 from hashlib import sha256
 from typing import cast
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, quote, unquote_to_bytes
 
 from botocore.auth import HmacV1Auth
 from botocore.compat import HTTPHeaders
@@ -364,7 +364,9 @@ def _verify_version_2(request: Request, signature: Signature, secret: Secret, no
     for name, value in (*request.headers.items(), *request.args.items()):
         if name.lower().startswith("x-amz-") or name.lower() in ("content-md5", "content-type"):
             headers[name.lower()] = value
-    parts = urlsplit(request.raw_path)._replace(query=request.query_string.decode("latin-1"))
+    # The path of a bucket ends in a slash, sent or not.
+    path = request.raw_path if request.raw_path.count("/") > 1 else f"{request.raw_path.rstrip('/')}/"
+    parts = SplitResult("", "", path, request.query_string.decode("latin-1"), "")
     expected = _Version2(secret.key, expires).get_signature(request.method, parts, cast("Mapping[str, str]", headers))
     if not _same(expected, signature.value):
         raise refusals.make(Problem.MISMATCH)
