@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -511,7 +512,9 @@ def test_what_ran_when_local_aws_ended_has_failed(jobs: Any) -> None:
     jobs.in_training(line="waiting")
     service = jobs.local_aws.gateway._jobs
     service.stop()
+    left = Path(tempfile.mkdtemp(prefix=f"whippet-{jobs.local_aws.settings.port}-job-"))
     service.resume()
     described = jobs.ended()
     assert described["TrainingJobStatus"] == "Failed"
     assert described["FailureReason"] == "InternalServerError: local AWS ended while the job ran."
+    assert not left.exists()

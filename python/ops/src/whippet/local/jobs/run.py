@@ -89,6 +89,19 @@ class Context:
         """XDG_CACHE_HOME of every job: what one has computed or fetched, the next one finds."""
         return self.settings.work / "cache"
 
+    def make_temporary(self) -> Path:
+        """A folder for the temporary files of a job; not below `work`, since the path of a socket must be short."""
+        return Path(tempfile.mkdtemp(prefix=self._temporary_prefix))
+
+    def remove_leftovers(self) -> None:
+        """Removes the temporary files of jobs that ended with a local AWS that was killed."""
+        for folder in Path(tempfile.gettempdir()).glob(f"{self._temporary_prefix}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def _temporary_prefix(self) -> str:
+        return f"whippet-{self.settings.port}-job-"  # no two run on one port
+
 
 @dataclass(frozen=True)
 class Listener:
@@ -180,7 +193,7 @@ class TrainingRun:
 
     def _outcome(self) -> tuple[str, str]:
         """Runs it, and clears up; the secondary status that it ends with, and the reason where it has failed."""
-        temporary = Path(tempfile.mkdtemp(prefix="whippet-job-"))
+        temporary = self._context.make_temporary()
         try:
             self._started = time.monotonic()
             # From here on the instances are there, and billed.
@@ -270,7 +283,6 @@ class TrainingRun:
             "PYTHONUNBUFFERED": "1",
             # What a program installs is the job's own, and leaves the host's packages as they are.
             "PIP_TARGET": packages,
-            # Not below the job's folder: the path of a socket must be short.
             "TMPDIR": str(temporary),
             "XDG_CACHE_HOME": str(self._context.cache),
             **{name: layout.localise(value) for name, value in given.items()},

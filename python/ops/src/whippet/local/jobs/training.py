@@ -197,6 +197,7 @@ class TrainingJobs:
 
     def resume(self) -> None:
         """Ends, on record, what ran when local AWS ended."""
+        self._context.remove_leftovers()
         for region in regions():
             if found := [job for job in training_jobs(region).values() if not job.is_over]:
                 for job in found:
