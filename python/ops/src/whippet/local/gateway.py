@@ -74,7 +74,7 @@ class Gateway:
         self._state = State(settings.state, self.clock)
         self._metrics = Metrics(self.clock)
         evaluator = Evaluator(self.clock, self._metrics, self._state)
-        self._endpoints = Endpoints(settings, random)
+        self._endpoints = Endpoints(settings, self.clock, self._metrics, self._state, random)
         self._functions = Functions(settings)
         monitoring = Monitoring(self.clock, self._metrics, evaluator)
         self._jobs = Jobs(settings, self.clock, self._metrics, self._state)
