@@ -27,8 +27,8 @@ def test_instances_come_and_go_while_the_others_serve(local_aws: Any, endpoint: 
             variant = described["ProductionVariants"][0]
             assert (variant["CurrentInstanceCount"], variant["DesiredInstanceCount"]) == (count, count)
             assert len(endpoint.pids()) == count
+            local_aws.eventually(lambda: len(set(load.answers)) == 3)
     assert load.errors == []
-    assert len(set(load.answers)) == 3
 
 
 def test_an_endpoint_tells_what_it_has_and_what_it_shall_have(local_aws: Any, endpoint: Any) -> None:

@@ -13,13 +13,13 @@ ALARMS = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]}}
 ONE = {"Type": "INSTANCE_COUNT", "Value": 1}
 
 
-def shift(kind: str, wait: int = 120, size: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+def shift(kind: str, wait: int = 60, size: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     member = {"CANARY": "CanarySize", "LINEAR": "LinearStepSize"}.get(kind, "")
     routing = {"Type": kind, "WaitIntervalInSeconds": wait, **({member: size or ONE} if member else {})}
     return {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing, **more}}
 
 
-def roll(wait: int = 60, **more: Any) -> dict[str, Any]:
+def roll(wait: int = 30, **more: Any) -> dict[str, Any]:
     return {"RollingUpdatePolicy": {"MaximumBatchSize": ONE, "WaitIntervalInSeconds": wait, **more}}
 
 
@@ -50,7 +50,7 @@ def alarm(local_aws: Any) -> Any:
 def test_a_canary_serves_its_part_until_it_has_proved_itself(local_aws: Any, endpoint: Any, fast_clock: Clock) -> None:
     local_aws.create_endpoint("old", InitialInstanceCount=2)
     local_aws.create_endpoint_config("new", "new", InitialInstanceCount=2)
-    endpoint.update("new", DeploymentConfig=shift("CANARY", wait=90))
+    endpoint.update("new", DeploymentConfig=shift("CANARY"))
     local_aws.eventually(lambda: endpoint.stage() == "Baking")
     assert endpoint.models(20) == {"old": 10, "new": 10}
     described = endpoint.describe()
@@ -58,7 +58,7 @@ def test_a_canary_serves_its_part_until_it_has_proved_itself(local_aws: Any, end
     assert described["PendingDeploymentSummary"]["EndpointConfigName"] == "new"
     described = local_aws.settled()
     assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "new")
-    assert described["LastDeploymentConfig"] == shift("CANARY", wait=90)
+    assert described["LastDeploymentConfig"] == shift("CANARY")
     assert "PendingDeploymentSummary" not in described
     assert endpoint.models(4) == {"new": 4}
 
@@ -67,7 +67,7 @@ def test_a_linear_shift_goes_step_by_step(local_aws: Any, endpoint: Any, fast_cl
     local_aws.create_endpoint("old", InitialInstanceCount=3)
     local_aws.create_endpoint_config("new", "new", InitialInstanceCount=3)
     size = {"Type": "CAPACITY_PERCENT", "Value": 33}
-    endpoint.update("new", DeploymentConfig=shift("LINEAR", wait=60, size=size))
+    endpoint.update("new", DeploymentConfig=shift("LINEAR", size=size))
     seen: list[int] = []
 
     def is_done() -> bool:
@@ -145,7 +145,7 @@ def test_the_old_fleet_is_kept_for_as_long_as_it_shall(local_aws: Any, endpoint:
     local_aws.create_endpoint("old")
     [old] = endpoint.pids()
     local_aws.create_endpoint_config("new", "new")
-    endpoint.update("new", DeploymentConfig=shift("ALL_AT_ONCE", wait=0, TerminationWaitInSeconds=120))
+    endpoint.update("new", DeploymentConfig=shift("ALL_AT_ONCE", wait=0, TerminationWaitInSeconds=60))
     local_aws.eventually(lambda: endpoint.invoke()["model"] == "new")
     assert psutil.pid_exists(old)
     assert endpoint.describe()["EndpointStatus"] == "Updating"
@@ -208,7 +208,7 @@ def test_a_rolling_update_is_rolled_back_to_all_old_instances(
 ) -> None:
     local_aws.create_endpoint("old", InitialInstanceCount=2)
     local_aws.create_endpoint_config("new", "new", InitialInstanceCount=2)
-    endpoint.update("new", DeploymentConfig=roll(wait=180) | ALARMS)
+    endpoint.update("new", DeploymentConfig=roll(wait=90) | ALARMS)
     [first, second] = endpoint.pids()[:2]
     local_aws.eventually(lambda: not (psutil.pid_exists(first) and psutil.pid_exists(second)))
     alarm()
@@ -225,7 +225,7 @@ def test_a_rollback_that_fails_leaves_a_mix_in_service(
     local_aws.create_endpoint_config("new", "new", InitialInstanceCount=2)
     [first, second] = endpoint.pids()
     endpoint.break_model()
-    endpoint.update("new", DeploymentConfig=roll(wait=180) | ALARMS)
+    endpoint.update("new", DeploymentConfig=roll(wait=90) | ALARMS)
     local_aws.eventually(lambda: not (psutil.pid_exists(first) and psutil.pid_exists(second)))
     alarm()
     local_aws.eventually(lambda: endpoint.describe()["EndpointStatus"] == "UpdateRollbackFailed")

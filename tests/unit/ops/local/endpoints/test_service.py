@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -91,12 +90,32 @@ def test_what_the_container_refuses_is_a_model_error(local_aws: Any) -> None:
         assert error["LogStreamArn"].endswith(":log-group:/aws/sagemaker/Endpoints/endpoint")
 
 
-def test_a_container_that_takes_too_long_or_dies_is_a_model_error(local_aws: Any) -> None:
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"sleep 20", "Your invocation timed out while waiting for a response from container primary."),
+        (b"die", "Amazon SageMaker could not get a response from the endpoint endpoint."),
+        (b"flood", "The answer exceeds 6291456 bytes."),
+    ],
+)
+def test_a_container_that_gives_no_good_answer_is_a_model_error(local_aws: Any, body: bytes, message: str) -> None:
+    local_aws.create_endpoint()
+    with pytest.raises(local_aws.client("sagemaker-runtime").exceptions.ModelError) as failed:
+        invoke(local_aws, body)
+    assert failed.value.response["OriginalStatusCode"] == 0
+    assert failed.value.response["OriginalMessage"] == message
+
+
+def test_other_ways_to_invoke_are_clearly_not_there(local_aws: Any) -> None:
     local_aws.create_endpoint()
     runtime = local_aws.client("sagemaker-runtime")
-    for body in (b"sleep 20", b"die"):
-        with pytest.raises(runtime.exceptions.ModelError):
-            invoke(local_aws, body)
+    for call in (
+        lambda: runtime.invoke_endpoint_async(EndpointName="endpoint", InputLocation="s3://bucket/key"),
+        lambda: runtime.invoke_endpoint_with_response_stream(EndpointName="endpoint", Body=b"photo"),
+    ):
+        with pytest.raises(ClientError) as refused:
+            call()
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
 
 
 def test_an_endpoint_that_does_not_exist_is_a_validation_error(local_aws: Any) -> None:
@@ -148,46 +167,6 @@ def test_a_name_can_be_used_once(local_aws: Any) -> None:
         local_aws.client("sagemaker").create_endpoint(EndpointName="endpoint", EndpointConfigName="endpoint-config")
 
 
-def test_an_update_replaces_the_instances_and_no_call_fails(local_aws: Any) -> None:
-    local_aws.create_endpoint("old")
-    [old] = instances(local_aws)
-    local_aws.create_endpoint_config("new-config", "new", InitialInstanceCount=2)
-    models: list[str] = []
-    done = threading.Event()
-
-    def keep_calling() -> None:
-        while not done.is_set():
-            models.append(invoke(local_aws)["model"])
-
-    with ThreadPoolExecutor(3) as pool:
-        callers = [pool.submit(keep_calling) for _ in range(3)]
-        try:
-            local_aws.eventually(lambda: models)
-            local_aws.client("sagemaker").update_endpoint(EndpointName="endpoint", EndpointConfigName="new-config")
-            local_aws.eventually(lambda: "new" in models and not psutil.pid_exists(old))
-        finally:
-            done.set()
-        for caller in callers:
-            caller.result()
-    described = local_aws.settled()
-    assert set(models) == {"old", "new"}
-    assert described["EndpointConfigName"] == "new-config"
-    assert described["ProductionVariants"][0]["DesiredInstanceCount"] == 2
-    assert len(instances(local_aws)) == 2
-
-
-def test_an_update_that_fails_leaves_the_old_instances_serving(local_aws: Any) -> None:
-    local_aws.create_endpoint("old")
-    before = instances(local_aws)
-    local_aws.create_endpoint_config("broken", "crash")
-    local_aws.client("sagemaker").update_endpoint(EndpointName="endpoint", EndpointConfigName="broken")
-    described = local_aws.settled()
-    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "endpoint-config")
-    assert "the weights are broken" in described["FailureReason"]
-    assert instances(local_aws) == before
-    assert invoke(local_aws)["model"] == "old"
-
-
 def test_an_endpoint_that_failed_can_only_be_deleted(local_aws: Any) -> None:
     local_aws.create_endpoint("crash")
     sagemaker = local_aws.client("sagemaker")
@@ -230,3 +209,114 @@ def test_a_reset_while_an_endpoint_starts_leaves_no_process(local_aws: Any) -> N
     local_aws.gateway.reset()
     assert not psutil.pid_exists(pid)
     assert local_aws.gateway.status()["endpoints"] == []
+
+
+def variant(**more: Any) -> dict[str, Any]:
+    return {
+        "VariantName": "main",
+        "ModelName": "config",
+        "InstanceType": "ml.c6i.large",
+        "InitialInstanceCount": 1,
+    } | more
+
+
+def test_an_endpoint_tells_all_of_its_variants(local_aws: Any) -> None:
+    local_aws.create_endpoint_config("config", "good")
+    sagemaker = local_aws.client("sagemaker")
+    routing, scaling = (
+        {"RoutingStrategy": "RANDOM"},
+        {"Status": "ENABLED", "MinInstanceCount": 1, "MaxInstanceCount": 2},
+    )
+    metrics = {"EnableEnhancedMetrics": True, "MetricPublishFrequencyInSeconds": 10}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="full",
+        ProductionVariants=[variant(RoutingConfig=routing, ManagedInstanceScaling=scaling)],
+        ShadowProductionVariants=[variant(VariantName="shadow")],
+        MetricsConfig=metrics,
+    )
+    sagemaker.create_endpoint(EndpointName="endpoint", EndpointConfigName="full")
+    described = local_aws.settled()
+    [told] = described["ProductionVariants"]
+    [image] = told.pop("DeployedImages")
+    assert image["SpecifiedImage"] == "image"
+    assert image["ResolvedImage"].startswith("image@sha256:")
+    assert told == {
+        "VariantName": "main",
+        "CurrentWeight": 1.0,
+        "DesiredWeight": 1.0,
+        "CurrentInstanceCount": 1,
+        "DesiredInstanceCount": 1,
+        "RoutingConfig": routing,
+        "ManagedInstanceScaling": scaling,
+    }
+    assert described["ShadowProductionVariants"][0]["VariantName"] == "shadow"
+    assert described["MetricsConfig"] == metrics
+    assert sagemaker.list_endpoints(StatusEquals="InService")["Endpoints"][0]["EndpointName"] == "endpoint"
+
+
+def test_a_serverless_endpoint_is_served_by_one_process(local_aws: Any) -> None:
+    local_aws.create_endpoint_config("config", "good")
+    serverless = {"MemorySizeInMB": 2048, "MaxConcurrency": 5}
+    sagemaker = local_aws.client("sagemaker")
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="serverless",
+        ProductionVariants=[{"VariantName": "main", "ModelName": "config", "ServerlessConfig": serverless}],
+    )
+    sagemaker.create_endpoint(EndpointName="endpoint", EndpointConfigName="serverless")
+    [told] = local_aws.settled()["ProductionVariants"]
+    assert told["CurrentServerlessConfig"] == serverless
+    assert "CurrentInstanceCount" not in told
+    assert invoke(local_aws)["model"] == "good"
+    assert len(instances(local_aws)) == 1
+
+
+def test_a_configuration_is_told_as_it_was_made(local_aws: Any) -> None:
+    local_aws.create_endpoint_config("config", "good")
+    sagemaker = local_aws.client("sagemaker")
+    told = sagemaker.describe_endpoint_config(EndpointConfigName="config")
+    assert told["ProductionVariants"] == [variant(InitialVariantWeight=1.0)]
+    assert "DataCaptureConfig" not in told
+    parameters: dict[str, Any] = {
+        "ProductionVariants": [variant(InitialVariantWeight=2.0, ContainerStartupHealthCheckTimeoutInSeconds=60)],
+        "DataCaptureConfig": {
+            "EnableCapture": False,
+            "InitialSamplingPercentage": 10,
+            "DestinationS3Uri": "s3://data/captured",
+            "CaptureOptions": [{"CaptureMode": "Input"}],
+        },
+        "AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://data/answers"}},
+        "ExecutionRoleArn": "arn:aws:iam::123456789012:role/config-model",
+        "KmsKeyId": "key",
+        "MetricsConfig": {"EnableEnhancedMetrics": False},
+    }
+    sagemaker.create_endpoint_config(EndpointConfigName="full", **parameters)
+    told = sagemaker.describe_endpoint_config(EndpointConfigName="full")
+    assert {name: told[name] for name in parameters} == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "message"),
+    [
+        ("config", ["main"], "Cannot create already existing endpoint configuration"),
+        ("other", ["main", "main"], "must be unique"),
+    ],
+)
+def test_a_configuration_that_aws_would_refuse_is_refused(
+    local_aws: Any, name: str, names: list[str], message: str
+) -> None:
+    local_aws.create_endpoint_config("config", "good")
+    with pytest.raises(ClientError, match=message):
+        local_aws.client("sagemaker").create_endpoint_config(
+            EndpointConfigName=name, ProductionVariants=[variant(VariantName=one) for one in names]
+        )
+
+
+def test_a_configuration_that_is_not_there(local_aws: Any) -> None:
+    sagemaker = local_aws.client("sagemaker")
+    for call in (
+        lambda: sagemaker.describe_endpoint_config(EndpointConfigName="nothing"),
+        lambda: sagemaker.create_endpoint(EndpointName="endpoint", EndpointConfigName="nothing"),
+    ):
+        with pytest.raises(ClientError, match="Could not find endpoint configuration"):
+            call()
+    assert sagemaker.list_endpoints()["Endpoints"] == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import shutil
 import socket
 import threading
 import time
@@ -57,7 +58,7 @@ class Launch:
         variant: the name of the production variant.
         command: starts the container.
         environment: its environment.
-        folder: where it runs.
+        folder: where the folders of the containers are.
         role_arn: the model's execution role, which writes the log.
         region: where the log is.
         log_group: the log group; each instance has a stream in it.
@@ -146,6 +147,8 @@ class Instance:
         self._log = LogStream(launch.role_arn, launch.region, launch.log_group, f"{launch.variant}/{self.id}")
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._connections = Connections(0)
+        # Of its own, and new with each container, as a container's is.
+        self._folder = launch.folder / self.id
         self._answered_at = 0.0
         self._grace = launch.grace
         self._is_stopped = False
@@ -189,19 +192,18 @@ class Instance:
 
     def _keep(self) -> None:
         pause = FIRST_PAUSE
-        try:
-            while not self._is_stopped:
+        while not self._is_stopped:
+            try:
                 if self._run_container():
                     pause = FIRST_PAUSE
-                self._set_health(Health.DOWN)
-                if self.failure:
-                    return
-                self._pause(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-        except Exception:
-            log.exception("instance %s of %s has failed", self.id, self._launch.log_group)
-            self.failure = self.failure or "Local AWS failed: its log says why."
+            except Exception as error:
+                log.exception("instance %s of %s", self.id, self._launch.log_group)
+                self._give_up(f"The container could not be started: {error}.")
             self._set_health(Health.DOWN)
+            if self.failure:
+                return
+            self._pause(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -228,24 +230,30 @@ class Instance:
                 processes.stop(process, self._grace)
                 self._connections.close()
                 output.join(1.0)
+                shutil.rmtree(self._folder, ignore_errors=True)
             if not _is_taken(self.port):
                 break
             log.info("instance %s: another program has taken port %d", self.id, self.port)
+        self._give_up(reason)
+        return False
+
+    def _give_up(self, reason: str) -> None:
+        """Notes that the container did not become healthy: at the first time for good, later until the next start."""
         if self.was_healthy:
             log.warning("instance %s of %s did not come back: %s", self.id, self._launch.log_group, reason)
         else:
             self.failure = self._explain(reason)
-        return False
 
     def _spawn(self) -> tuple[Popen[bytes], processes.Output]:
         self.port = self._choose_port()
         self._connections = Connections(self.port)
+        self._folder.mkdir(parents=True, exist_ok=True)
         environment = {
-            **processes.minimal_environment(self._launch.folder),
+            **processes.minimal_environment(self._folder),
             **self._launch.environment,
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
         }
-        process = processes.spawn(self._launch.command, environment, self._launch.folder)
+        process = processes.spawn(self._launch.command, environment, self._folder)
         self.pid = process.pid
         return process, processes.Output(process, self._on_lines, self._wake.set)
 

@@ -26,8 +26,8 @@ INVOCATIONS, UTILIZATION = "AWS/SageMaker", "/aws/sagemaker/Endpoints"
 #: Seconds of the clock between two values of the high-resolution metric, and of the utilization:
 #: https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-auto-scaling-policy.html
 CONCURRENCY_PERIOD, UTILIZATION_PERIOD = 10, 60
-#: Seconds of the wall between two values, at least, however fast the clock runs.
-SHORTEST_PAUSE = 0.02
+#: Seconds of the wall between two looks at the clock.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
 
 
 def note_invocation(
@@ -46,6 +46,7 @@ def note_invocation(
         model: seconds that the container took.
         total: seconds that the invocation took.
     """
+    # AWS tells of 5XX only that the model returned it; that no answer counts as one is assumed.
     values = (
         ("Invocations", 1.0, "None"),
         ("InvocationsPerInstance", 1.0 / route.peers, "None"),
@@ -97,19 +98,25 @@ class Metering:
         self._processor_seconds.clear()
 
     def _run(self, stopped: threading.Event) -> None:
-        minute = self._clock.time() // UTILIZATION_PERIOD
-        while True:
-            now = self._clock.time()
-            left = CONCURRENCY_PERIOD - now % CONCURRENCY_PERIOD
-            if self._clock.wait(stopped, max(left, SHORTEST_PAUSE * self._clock.speed)):
-                return
+        period, minute = self._periods()
+        while not stopped.wait(self._pause()):
+            before, (period, minute) = (period, minute), self._periods()
             try:
-                self._put_concurrency()
-                if self._clock.time() // UTILIZATION_PERIOD != minute:
-                    minute = self._clock.time() // UTILIZATION_PERIOD
+                if period != before[0]:
+                    self._put_concurrency()
+                if minute != before[1]:
                     self._put_utilization()
             except Exception:
                 log.exception("metrics of endpoints could not be put")
+
+    def _periods(self) -> tuple[int, int]:
+        now = int(self._clock.time())
+        return now // CONCURRENCY_PERIOD, now // UTILIZATION_PERIOD
+
+    def _pause(self) -> float:
+        """Seconds of the wall until the next period begins, within limits."""
+        left = CONCURRENCY_PERIOD - self._clock.time() % CONCURRENCY_PERIOD
+        return min(LONGEST_PAUSE, max(SHORTEST_PAUSE, left / self._clock.speed))
 
     def _put_concurrency(self) -> None:
         """The invocations that each instance had at a time, on the average of the period."""

@@ -31,11 +31,11 @@ class Deployed:
     """What an endpoint runs.
 
     Attributes:
-        configuration: the one that was deployed last with success; None until there is one.
-        wanted: the one that the first deployment is to bring up.
-        capacities: what its variants shall have, by their names.
+        wanted: the configuration that the first deployment is to bring up.
         deployment_config: the most recent DeploymentConfig.
-        captures: whether data is captured, and how, which an update may leave as it is.
+        configuration: the one that was deployed last with success; None until there is one.
+        capacities: what its variants shall have, by their names.
+        capture: the DataCaptureConfig, which an update may leave as it is.
     """
 
     wanted: Configuration

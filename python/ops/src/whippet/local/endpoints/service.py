@@ -71,7 +71,6 @@ class Endpoints:
             ("sagemaker-runtime", "InvokeEndpoint"): self.invoke,
             ("sagemaker-runtime", "InvokeEndpointAsync"): self.refuse,
             ("sagemaker-runtime", "InvokeEndpointWithResponseStream"): self.refuse,
-            ("sagemaker-runtime", "InvokeEndpointWithBidirectionalStream"): self.refuse,
         }
 
     def create_config(self, call: Call, forward: Forward) -> Response:
