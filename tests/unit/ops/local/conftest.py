@@ -106,7 +106,7 @@ class LocalAws:
         s3.create_bucket(Bucket="models")
         s3.put_object(Bucket="models", Key=f"{name}/model.tar.gz", Body=model.encode())
         role = f"arn:aws:iam::{ACCOUNT}:role/{name}-model"
-        self.create_role(f"{name}-model", self.allow("s3:GetObject"), self.allow("logs:*"))
+        self.create_role(f"{name}-model", self.allow(["s3:GetObject", "logs:*", "cloudwatch:DescribeAlarms"]))
         container = {
             "Image": "image",
             "ModelDataUrl": f"s3://models/{name}/model.tar.gz",
@@ -183,6 +183,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
         port=listener.getsockname()[1],
         container_command=(sys.executable, "-S", str(CONTAINER), "{model}"),
         health_check_timeout=10.0,
+        health_check_interval=0.5,
         invocation_timeout=2.0,
         stop_grace=1.0,
         job_stop_grace=1.0,

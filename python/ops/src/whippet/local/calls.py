@@ -32,6 +32,12 @@ SERVICES_BY_SIGNING_NAME = {"monitoring": "cloudwatch"}
 #: The data plane, recognised by path: its bodies can be anything, also what looks like another protocol.
 DATA_PLANE = (
     (re.compile(r"/endpoints/(?P<EndpointName>[^/]+)/invocations"), "sagemaker-runtime", "InvokeEndpoint"),
+    (re.compile(r"/endpoints/(?P<EndpointName>[^/]+)/async-invocations"), "sagemaker-runtime", "InvokeEndpointAsync"),
+    (
+        re.compile(r"/endpoints/(?P<EndpointName>[^/]+)/invocations-response-stream"),
+        "sagemaker-runtime",
+        "InvokeEndpointWithResponseStream",
+    ),
     (re.compile(r"/2015-03-31/functions/(?P<FunctionName>[^/]+)/invocations/?"), "lambda", "Invoke"),
 )
 

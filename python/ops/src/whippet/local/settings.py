@@ -27,10 +27,13 @@ class Settings:
         container_command: starts one endpoint instance; `{model}` becomes the path of the fetched model.tar.gz.
         account_concurrency: Lambda's account-wide limit of environments,
             https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+        environment_idle: seconds of the clock after which a Lambda environment that has nothing to do is ended. AWS does
+            not tell its figure.
         init_timeout: seconds for a Lambda environment's init phase,
             https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
         health_check_timeout: seconds for an endpoint instance to answer /ping, unless its variant says otherwise,
             https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
+        health_check_interval: seconds between two health checks of an endpoint instance; AWS does not tell its number.
         invocation_timeout: seconds for an endpoint instance to answer an invocation,
             https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
         stop_grace: seconds between SIGTERM and SIGKILL for an endpoint instance; SageMaker gives 30.
@@ -45,8 +48,10 @@ class Settings:
     speed: float = 1.0
     container_command: tuple[str, ...] = (sys.executable, "-m", "whippet_serving", "--model", "{model}")
     account_concurrency: int = 1000
+    environment_idle: float = 600.0
     init_timeout: float = 10.0
     health_check_timeout: float = 480.0
+    health_check_interval: float = 5.0
     invocation_timeout: float = 60.0
     stop_grace: float = 30.0
     training_command: tuple[str, ...] = (sys.executable,)
