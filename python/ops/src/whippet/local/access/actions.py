@@ -96,7 +96,7 @@ _TAG_ACTIONS = {
     "ssm": "ssm:AddTagsToResource",
     "sts": "sts:TagSession",
 }
-_MAKES = re.compile("Create|Put|Register|AssumeRole")
+_MAKES = re.compile("Create|Put|Register|RequestSpot|RunInstances|AssumeRole")
 
 
 class Need(NamedTuple):

@@ -236,6 +236,6 @@ _TAGS: dict[str, Callable[[Arn, str], Any]] = {
     "logs": lambda arn, whole: logs_backends[ACCOUNT][arn.region].list_tags_for_resource(
         whole.partition(":log-stream:")[0]
     ),
-    "sagemaker": lambda arn, whole: sagemaker_backends[ACCOUNT][arn.region].list_tags(whole),
+    "sagemaker": lambda arn, whole: sagemaker_backends[ACCOUNT][arn.region].list_tags(arn=whole)[0],  # and a token
     "sns": lambda arn, whole: sns_backends[ACCOUNT][arn.region].list_tags_for_resource(whole),
 }

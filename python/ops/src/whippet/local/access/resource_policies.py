@@ -88,7 +88,7 @@ def _key_policy(arn: Arn) -> str | None:
 
 def _queue_policy(arn: Arn) -> str | None:
     queue = sqs_backends[ACCOUNT][arn.region].queues.get(arn.resource)
-    return json.dumps(queue.policy) if queue is not None and queue.policy else None
+    return None if queue is None else queue.policy
 
 
 def _topic_policy(arn: Arn) -> str | None:

@@ -21,7 +21,7 @@ from whippet.local.calls import Call
 #: that names none of them, or a service that is not here and gets no ARN, concerns `*`: only a policy for all resources
 #: allows it, on AWS too.
 NAMED: dict[str, dict[str, str]] = {
-    "budgets": {"BudgetName || Budget.BudgetName": "budgets::{account}:budget/{name}"},
+    "budgets": {"BudgetName || Budget.BudgetName || NewBudget.BudgetName": "budgets::{account}:budget/{name}"},
     "cloudwatch": {
         "AlarmName": "cloudwatch:{region}:{account}:alarm:{name}",
         "AlarmNames": "cloudwatch:{region}:{account}:alarm:{name}",
@@ -85,15 +85,54 @@ EC2_MADE = {
     "RunInstances": ("instance", "network-interface", "volume"),
 }
 
-#: Calls that name a resource which IAM does not ask about.
-RESOURCELESS = {
-    ("cloudwatch", "DescribeAlarmsForMetric"),
-    ("ec2", "CreateTags"),
-    ("ec2", "DeleteTags"),
-    ("lambda", "CreateEventSourceMapping"),
-    ("lambda", "ListEventSourceMappings"),
-    ("lambda", "ListLayerVersions"),
-    ("sns", "CreatePlatformApplication"),
+_MODEL_PACKAGES = {
+    "ModelPackageGroupName": "sagemaker:{region}:{account}:model-package/{name}/*",
+    "ModelPackageName": "sagemaker:{region}:{account}:model-package/{name}",
+}
+
+#: Calls that name other resources than those that IAM asks about, and what it asks about: often nothing.
+EXCEPTIONS: dict[tuple[str, str], dict[str, str]] = {
+    ("cloudwatch", "ListAlarmMuteRules"): {},
+    ("ec2", "BundleInstance"): {},
+    ("ec2", "ConfirmProductInstance"): {},
+    ("ec2", "CreateRoute"): {"RouteTableId": NAMED["ec2"]["RouteTableId"]},
+    ("ec2", "CreateTags"): {},
+    ("ec2", "DeleteTags"): {},
+    ("ec2", "GetIpamAddressHistory"): {},
+    ("ec2", "GetSubnetCidrReservations"): {},
+    ("ec2", "ModifyInstancePlacement"): {"InstanceId": NAMED["ec2"]["InstanceId"]},
+    ("ec2", "ReplaceRoute"): {"RouteTableId": NAMED["ec2"]["RouteTableId"]},
+    ("lambda", "ListLayerVersions"): {},
+    ("sagemaker", "CreateEdgePackagingJob"): {},
+    ("sagemaker", "CreateInferenceExperiment"): {},
+    ("sagemaker", "CreateModelPackage"): _MODEL_PACKAGES,
+    ("sagemaker", "CreateTransformJob"): {"TransformJobName": NAMED["sagemaker"]["TransformJobName"]},
+    ("sagemaker", "GetScalingConfigurationRecommendation"): {},
+    ("sagemaker", "ListDataQualityJobDefinitions"): {},
+    ("sagemaker", "ListDevices"): {},
+    ("sagemaker", "ListModelBiasJobDefinitions"): {},
+    ("sagemaker", "ListModelExplainabilityJobDefinitions"): {},
+    ("sagemaker", "ListModelPackages"): _MODEL_PACKAGES,
+    ("sagemaker", "ListModelQualityJobDefinitions"): {},
+    ("sagemaker", "ListMonitoringExecutions"): {},
+    ("sagemaker", "ListMonitoringSchedules"): {},
+    ("sns", "CreatePlatformApplication"): {},
+    ("xray", "GetInsightSummaries"): {},
+    ("xray", "GetServiceGraph"): {},
+    ("xray", "GetTimeSeriesServiceStatistics"): {},
+}
+
+#: Calls to CloudWatch Logs that name log groups which IAM does not ask about.
+_LOGS_WITHOUT_GROUP = {
+    "CreateScheduledQuery",
+    "DeleteIndexPolicy",
+    "DescribeFieldIndexes",
+    "DescribeIndexPolicies",
+    "DescribeQueries",
+    "ListSyslogConfigurations",
+    "PutIndexPolicy",
+    "PutQueryDefinition",
+    "UpdateScheduledQuery",
 }
 
 #: Parameters that hold the ARN of what a call concerns.
@@ -124,8 +163,6 @@ _IAM_ARNS = ("PolicyArn", "PolicySourceArn", "OpenIDConnectProviderArn")
 
 def resources_of(call: Call) -> list[str]:
     """The ARNs of what a call concerns; `*` where it names nothing that IAM asks about."""
-    if (call.service, call.operation) in RESOURCELESS:
-        return ["*"]
     find = _FINDERS.get(call.service, _named)
     return list(dict.fromkeys(find(call))) or ["*"]
 
@@ -142,7 +179,8 @@ def _expression(path: str) -> Any:
 
 
 def _named(call: Call) -> Iterator[str]:
-    for path, template in NAMED.get(call.service, {}).items():
+    templates = EXCEPTIONS.get((call.service, call.operation), NAMED.get(call.service, {}))
+    for path, template in templates.items():
         for name in named(call, path):
             if name.startswith("arn:"):
                 yield name
@@ -187,12 +225,14 @@ def _kms(call: Call) -> Iterator[str]:
     prefix = f"arn:aws:kms:{call.region}:{call.account}:"
     if alias := call.params.get("AliasName"):
         yield f"{prefix}{alias}"
+    if call.operation == "ListAliases":
+        return
     for parameter in ("KeyId", "TargetKeyId", "SourceKeyId", "DestinationKeyId"):
         for key in named(call, parameter):
             name = key.rpartition(":")[2]
-            if name.startswith("alias/"):
-                name = f"key/{kms_backends[call.account][call.region].get_key_id_from_alias(name)}"
-            yield prefix + (name if name.startswith("key/") else f"key/{name}")
+            if name.startswith("alias/"):  # IAM asks about the key
+                name = kms_backends[call.account][call.region].get_key_id_from_alias(name) or name
+            yield f"{prefix}key/{name.removeprefix('key/')}"
 
 
 def function_arn(call: Call, name: str, qualifier: str = "") -> str:
@@ -207,7 +247,8 @@ def function_arn(call: Call, name: str, qualifier: str = "") -> str:
 
 
 def _lambda(call: Call) -> Iterator[str]:
-    if name := call.labels.get("FunctionName") or call.params.get("FunctionName"):
+    name = call.labels.get("FunctionName") or call.params.get("FunctionName")
+    if name and "EventSourceMapping" not in call.operation:
         yield function_arn(call, name, call.request.args.get("Qualifier", ""))
     else:
         yield from _named(call)
@@ -222,7 +263,7 @@ def _logs(call: Call) -> Iterator[str]:
     groups = named(call, "logGroupName || logGroupIdentifier || logGroupNames || logGroupIdentifiers")
     if call.operation == "DescribeLogGroups":
         groups = [""]  # so the error messages of AWS name it
-    for group in groups:
+    for group in () if call.operation in _LOGS_WITHOUT_GROUP else groups:
         name = group.removeprefix(log_stream_arn(call.region, call.account, "").removesuffix(":log-stream:"))
         yield log_stream_arn(call.region, call.account, name.removesuffix(":*"), call.params.get("logStreamName", ""))
     yield from (arn for path in ARNS for arn in named(call, path))
@@ -231,7 +272,7 @@ def _logs(call: Call) -> Iterator[str]:
 def _scaling(call: Call) -> Iterator[str]:
     if arns := named(call, "ResourceARN"):
         yield from arns
-    elif not call.operation.startswith("Describe"):
+    elif not call.operation.startswith(("Describe", "Get")):
         targets = applicationautoscaling_backends[call.account][call.region].targets
         known = targets.get(call.params.get("ScalableDimension", ""), {}).get(call.params.get("ResourceId", ""))
         prefix = f"arn:aws:application-autoscaling:{call.region}:{call.account}:scalable-target/"
@@ -251,7 +292,9 @@ def _sqs(call: Call) -> Iterator[str]:
 
 
 def _ssm(call: Call) -> Iterator[str]:
-    if "Parameter" not in call.operation and "ResourceType" not in call.params:
+    if "Parameter" not in call.operation and (
+        "Tags" not in call.operation or call.params.get("ResourceType") != "Parameter"
+    ):
         return
     for name in named(call, "Name || Names || Path || ResourceId"):
         # Those that AWS publishes belong to no account:
