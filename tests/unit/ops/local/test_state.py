@@ -272,14 +272,63 @@ def test_what_many_threads_change_at_once_is_all_saved(disk: Any) -> None:
     assert len(disk.files()) == len(before) == 30
 
 
-def test_what_cannot_be_kept_costs_nothing_else(disk: Any, caplog: pytest.LogCaptureFixture) -> None:
-    shelf(disk.backend("sns"), "test")["thread"] = threading.current_thread()
+class Unreadable:
+    """Can be pickled, and not be made again."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+@pytest.mark.parametrize("what", [threading.current_thread(), Unreadable()])
+def test_what_cannot_be_kept_costs_nothing_else(disk: Any, caplog: pytest.LogCaptureFixture, what: Any) -> None:
+    shelf(disk.backend("sns"), "test")["thread"] = what
     disk.state.changed("sns", REGION)
     disk.state.changed("sns", REGION)
     assert caplog.text.count("will not survive") == 1
     disk.put("a.jpg", b"photo")
     disk.restart()
     assert disk.s3.get_object("photos", "a.jpg").value == b"photo"
+
+
+SERVICES = [
+    "application-autoscaling",
+    "autoscaling",
+    "cloudwatch",
+    "dynamodb",
+    "ec2",
+    "ecr",
+    "events",
+    "iam",
+    "kms",
+    "lambda",
+    "logs",
+    "s3",
+    "sagemaker",
+    "secretsmanager",
+    "sns",
+    "sqs",
+    "ssm",
+    "sts",
+]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_can_be_kept(disk: Any, caplog: pytest.LogCaptureFixture, service: str) -> None:
+    disk.state.changed(service, REGION)
+    before = vars(disk.backend(service) if service not in ("iam", "s3", "sts") else disk.backend(service, "aws")).keys()
+    disk.restart()
+    assert disk.state.notice == ""
+    assert caplog.text == ""
+    after = vars(disk.backend(service) if service not in ("iam", "s3", "sts") else disk.backend(service, "aws")).keys()
+    assert after == before
+
+
+def test_public_parameters_are_still_there(disk: Any) -> None:
+    name = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
+    before = disk.backend("ssm").get_parameters([name])[name].value
+    disk.state.changed("ssm", REGION)
+    disk.restart()
+    assert disk.backend("ssm").get_parameters([name])[name].value == before
 
 
 def test_moto_keeps_no_list_of_all_it_ever_made(disk: Any) -> None:

@@ -191,6 +191,11 @@ class RequestHandler(MotoRequestHandler):
         self.wfile.flush()
         connections.expect(self.connection, HEAD_SECONDS)
 
+    def finish(self) -> None:
+        """Ends the connection, also one whose client has gone without its answer."""
+        with contextlib.suppress(OSError):
+            super().finish()
+
     def log(self, type: str, message: str, *args: Any) -> None:
         """Says nothing: the log is for what users need to know."""
 

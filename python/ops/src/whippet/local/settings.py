@@ -27,8 +27,8 @@ class Settings:
         container_command: starts one endpoint instance; `{model}` becomes the path of the fetched model.tar.gz.
         account_concurrency: Lambda's account-wide limit of environments,
             https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-        environment_idle: seconds of the clock after which a Lambda environment that has nothing to do is ended. AWS does
-            not tell its figure.
+        environment_idle: seconds of the clock after which a Lambda environment that has nothing to do is ended. AWS
+            does not tell its figure.
         init_timeout: seconds for a Lambda environment's init phase,
             https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
         health_check_timeout: seconds for an endpoint instance to answer /ping, unless its variant says otherwise,

@@ -11,6 +11,7 @@ import pickle
 import threading
 import time
 import weakref
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -44,11 +45,13 @@ class Snapshot:
         data: the pickle.
         contents: what lies outside of it, by name.
         backends: the backends that it refers to.
+        kinds: the classes of what is in it.
     """
 
     data: bytes
     contents: dict[str, Content]
     backends: frozenset[BaseBackend]
+    kinds: frozenset[type]
 
 
 def name_of(backend: BaseBackend) -> str:
@@ -90,7 +93,7 @@ def _take(record: Any, contents: Contents) -> Snapshot:
     file = io.BytesIO()
     pickler = _Pickler(file, contents)
     pickler.dump(_state_of(record) if isinstance(record, BaseBackend) else record)
-    return Snapshot(file.getvalue(), pickler.contents, frozenset(pickler.backends))
+    return Snapshot(file.getvalue(), pickler.contents, frozenset(pickler.backends), frozenset(pickler.kinds))
 
 
 def _state_of(backend: BaseBackend) -> dict[str, Any]:
@@ -120,9 +123,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._store = contents
         self.contents: dict[str, Content] = {}
         self.backends: set[BaseBackend] = set()
+        self.kinds: set[type] = set()
 
     def reducer_override(self, obj: Any) -> Any:
         """How an object is pickled: a callable, its arguments, and what follows in pickle's own order."""
+        self.kinds.add(type(obj))
         if reduce := REDUCERS.get(type(obj)):
             return reduce(self, obj)
         if isinstance(obj, BaseBackend):
@@ -130,6 +135,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return backend_named, (name_of(obj),)
         if isinstance(obj, FakeBucket):
             return self.bucket(obj)
+        if isinstance(obj, defaultdict) and type(obj) is not defaultdict:  # with other arguments than pickle would give
+            return _make, (type(obj),), (dict(vars(obj)), obj.default_factory, dict(obj)), None, None, _set_defaultdict
         if type(obj).__module__.startswith("cryptography.") and hasattr(obj, "private_bytes"):
             key = obj.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
             return _load_private_key, (key,)
@@ -210,8 +217,14 @@ def _load_private_key(key: bytes) -> Any:
     return load_der_private_key(key, password=None)
 
 
-def _make(kind: type) -> Any:
-    return object.__new__(kind)
+def _make(kind: type[object]) -> Any:
+    return kind.__new__(kind)
+
+
+def _set_defaultdict(values: defaultdict[Any, Any], state: tuple[dict[str, Any], Any, dict[Any, Any]]) -> None:
+    attributes, values.default_factory, items = state
+    vars(values).update(attributes)
+    dict.update(values, items)
 
 
 def _set_key(key: FakeKey, state: dict[str, Any]) -> None:

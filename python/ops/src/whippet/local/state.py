@@ -77,6 +77,7 @@ class State:
         self._unsaved: set[BaseBackend] = set()
         self._unwritten: dict[bytes, Snapshot | None] = {}
         self._unpicklable: set[str] = set()
+        self._known_kinds: set[type] = set()
 
     @property
     def size(self) -> int:
@@ -256,9 +257,13 @@ class State:
         return rows
 
     def _take(self, name: str, record: Any) -> Snapshot | None:
-        """A snapshot; None of what cannot be pickled, as what runs on a thread."""
+        """A snapshot; None of what cannot be pickled, as what runs on a thread, or not be read back."""
         try:
-            return snapshots.take(record, self._contents)
+            snapshot = snapshots.take(record, self._contents)
+            if not snapshot.kinds <= self._known_kinds:  # found out now, not when everything depends on it
+                snapshots.load(snapshot.data, self._contents)
+                self._known_kinds |= snapshot.kinds
+            return snapshot
         except OSError:
             raise
         except Exception as error:
