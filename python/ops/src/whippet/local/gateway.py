@@ -30,6 +30,9 @@ from whippet.local.jobs.service import Jobs
 from whippet.local.monitoring.evaluator import Evaluator
 from whippet.local.monitoring.metrics import Metrics
 from whippet.local.monitoring.service import Monitoring
+from whippet.local.scaling.engine import Engine
+from whippet.local.scaling.service import Scaling
+from whippet.local.scaling.targets import Scalable
 from whippet.local.services import Handlers, Service
 from whippet.local.settings import ACCOUNT, Settings
 from whippet.local.state import State
@@ -75,10 +78,15 @@ class Gateway:
         self._metrics = Metrics(self.clock)
         evaluator = Evaluator(self.clock, self._metrics, self._state)
         self._endpoints = Endpoints(settings, self.clock, self._metrics, self._state, random)
-        self._functions = Functions(settings)
+        self._functions = Functions(settings, self.clock, self._metrics, self._state, random)
         monitoring = Monitoring(self.clock, self._metrics, evaluator)
         self._jobs = Jobs(settings, self.clock, self._metrics, self._state)
-        self._services: tuple[Service, ...] = (self._endpoints, self._functions, self._jobs, monitoring)
+        scalables: dict[tuple[str, str], Scalable] = {
+            ("sagemaker", "sagemaker:variant:DesiredInstanceCount"): self._endpoints.capacity,
+            ("lambda", "lambda:function:ProvisionedConcurrency"): self._functions.provisioned,
+        }
+        scaling = Scaling(self.clock, Engine(self.clock, evaluator, self._state, scalables))
+        self._services: tuple[Service, ...] = (self._endpoints, self._functions, self._jobs, monitoring, scaling)
         self._handlers: Handlers = {**gaps.HANDLERS, **ACCESS_HANDLERS}
         for service in self._services:
             self._handlers = {**self._handlers, **service.handlers()}
@@ -127,7 +135,7 @@ class Gateway:
     def stop(self) -> None:
         """Ends every process and removes what they ran on; what was on record before is what stays on disk."""
         self._state.close()
-        for service in self._services:
+        for service in reversed(self._services):  # what acts on others first
             service.stop()
         shutil.rmtree(self._settings.work, ignore_errors=True)
 
@@ -159,6 +167,8 @@ class Gateway:
         try:
             if (own := self._own_answer(request)) is not None:
                 return own
+            if (answered := self._functions.answer_url(request)) is not None:
+                return answered
             call = identify(request)
             service, protocol = call.service, call.protocol
             authorise(call)

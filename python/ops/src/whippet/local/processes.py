@@ -41,6 +41,16 @@ def stop(process: subprocess.Popen[bytes], grace: float) -> None:
     process.wait()
 
 
+def freeze(process: subprocess.Popen[bytes]) -> None:
+    """Stops the clock of a process that `spawn` started, and of its children: nothing in it runs until `thaw`."""
+    _signal_group(process, signal.SIGSTOP)
+
+
+def thaw(process: subprocess.Popen[bytes]) -> None:
+    """Lets a frozen process go on."""
+    _signal_group(process, signal.SIGCONT)
+
+
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)

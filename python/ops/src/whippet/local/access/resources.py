@@ -11,11 +11,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import jmespath  # type: ignore[import-untyped]
-from moto.applicationautoscaling.models import applicationautoscaling_backends
 from moto.iam.models import iam_backends
 from moto.kms.models import kms_backends
 
 from whippet.local.calls import Call
+from whippet.local.scaling.targets import TargetKey, targets_of
 
 #: Per service, where its calls name resources (as JMESPath finds them in the parameters) and those in an ARN. A call
 #: that names none of them, or a service that is not here and gets no ARN, concerns `*`: only a policy for all resources
@@ -273,8 +273,8 @@ def _scaling(call: Call) -> Iterator[str]:
     if arns := named(call, "ResourceARN"):
         yield from arns
     elif not call.operation.startswith(("Describe", "Get")):
-        targets = applicationautoscaling_backends[call.account][call.region].targets
-        known = targets.get(call.params.get("ScalableDimension", ""), {}).get(call.params.get("ResourceId", ""))
+        members = ("ServiceNamespace", "ResourceId", "ScalableDimension")
+        known = targets_of(call.region).get(TargetKey(*(str(call.params.get(member, "")) for member in members)))
         prefix = f"arn:aws:application-autoscaling:{call.region}:{call.account}:scalable-target/"
         yield known.arn if known else f"{prefix}*"
 

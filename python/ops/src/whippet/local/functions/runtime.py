@@ -5,14 +5,16 @@ A function that imports what its zip lacks fails here as it fails there, whateve
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import importlib.metadata
 import io
-import os
 import shutil
 import sys
 import tempfile
+import threading
 import zipfile
+import zlib
+from collections import Counter
 from pathlib import Path
 
 #: The distributions of the managed runtime:
@@ -49,32 +51,75 @@ def link_packages(folder: Path) -> None:
                 link.symlink_to(Path(str(distribution.locate_file(top))))
 
 
-def unpack(code: bytes, folder: Path) -> Path:
-    """Unpacks a deployment package, once for the same bytes.
+class Packages:
+    """Unpacked deployment packages, each for as long as somebody uses it.
 
     Args:
-        code: the zip.
-        folder: where the unpacked packages are.
+        folder: where they are.
+    """
 
-    Returns:
-        The folder with the code.
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._users: Counter[Path] = Counter()
+        self._lock = threading.Lock()
+
+    def take(self, code: bytes, digest: str) -> Path:
+        """Gives the folder with an unpacked package, until `give_back`.
+
+        Args:
+            code: the zip.
+            digest: what tells it from others, in base64.
+
+        Raises:
+            BadCodeError: it cannot be unpacked.
+        """
+        target = self._folder / digest.translate(str.maketrans("/+=", "_--"))
+        with self._lock:
+            self._users[target] += 1
+        try:
+            _unpack(code, target)
+        except BaseException:
+            self.give_back(target)
+            raise
+        return target
+
+    def give_back(self, target: Path) -> None:
+        """Removes a package that nobody else uses."""
+        with self._lock:
+            self._users[target] -= 1
+            if self._users[target] > 0:
+                return
+            del self._users[target]
+            # Away from its name at once, since another may unpack the same package while this one is being removed.
+            doomed = Path(tempfile.mkdtemp(dir=self._folder)) / "package"
+            with contextlib.suppress(OSError):
+                target.rename(doomed)
+        shutil.rmtree(doomed.parent, ignore_errors=True)
+
+
+def check(code: bytes) -> None:
+    """Checks that a deployment package can be unpacked.
 
     Raises:
-        BadCodeError: it is not a zip, or a path in it leads out of its folder.
+        BadCodeError: it cannot.
     """
-    target = folder / hashlib.sha256(code).hexdigest()
+    try:
+        with zipfile.ZipFile(io.BytesIO(code)) as archive:
+            archive.infolist()
+    except zipfile.BadZipFile as error:
+        raise BadCodeError(str(error)) from error
+
+
+def _unpack(code: bytes, target: Path) -> None:
     if target.exists():
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder))
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=target.parent))
     try:
         with zipfile.ZipFile(io.BytesIO(code)) as archive:
             archive.extractall(partial)
-    except (zipfile.BadZipFile, OSError) as error:
+        partial.rename(target)  # atomic: another thread may unpack the same package
+    except (zipfile.BadZipFile, zlib.error, OSError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise BadCodeError(f"The deployment package cannot be unpacked: {error}") from error
-    try:
-        os.rename(partial, target)  # noqa: PTH104 - atomic: another call may unpack the same package
-    except OSError:
-        shutil.rmtree(partial, ignore_errors=True)
-    return target
+        if not target.exists():
+            raise BadCodeError(f"The deployment package cannot be unpacked: {error}") from error

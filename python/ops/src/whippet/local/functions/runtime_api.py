@@ -6,7 +6,7 @@ import queue
 import re
 import socketserver
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -40,9 +40,11 @@ class InitError:
     """The init phase failed.
 
     Attributes:
+        error_type: as in Runtime.ImportModuleError.
         body: the error, JSON.
     """
 
+    error_type: str
     body: bytes
 
 
@@ -51,12 +53,10 @@ class Result:
     """The function has answered, or failed.
 
     Attributes:
-        request_id: which event it is about.
         is_error: whether the function raised.
         body: its answer or its error, JSON.
     """
 
-    request_id: str
     is_error: bool
     body: bytes
 
@@ -72,15 +72,23 @@ Event = Ready | InitError | Result | Exited
 class RuntimeApi:
     """Serves one environment on a port of its own.
 
+    Args:
+        on_idle: called when the runtime asks for an event and there is none.
+        on_event: called when there is one.
+
     Attributes:
         address: what `AWS_LAMBDA_RUNTIME_API` is to be.
         events: what the environment reports, in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_idle: Callable[[], None], on_event: Callable[[], None]) -> None:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._invocations: queue.SimpleQueue[Invocation | None] = queue.SimpleQueue()
         self._is_ready = False
+        self._request_id = ""  # of the event that is being handled
+        self._on_idle = on_idle
+        self._on_event = on_event
+        self._handing_over = threading.Lock()  # an event must not come between a look at the queue and the freezing
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.api = self
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
@@ -88,7 +96,10 @@ class RuntimeApi:
 
     def submit(self, invocation: Invocation) -> None:
         """Gives the environment its next event."""
-        self._invocations.put(invocation)
+        with self._handing_over:
+            self._request_id = invocation.request_id
+            self._invocations.put(invocation)
+            self._on_event()
 
     def close(self) -> None:
         """Stops serving."""
@@ -104,7 +115,26 @@ class RuntimeApi:
         if not self._is_ready:
             self._is_ready = True
             self.events.put(Ready())
+        with self._handing_over:
+            if self._invocations.empty():
+                self._on_idle()
         return self._invocations.get()
+
+    def report(self, request_id: str, is_error: bool, body: bytes) -> bool:
+        """Takes what became of an event; False where that event is not being handled."""
+        with self._handing_over:
+            if request_id != self._request_id:
+                return False
+            self._request_id = ""
+        self.events.put(Result(is_error, body))
+        return True
+
+    def report_init_error(self, error_type: str, body: bytes) -> bool:
+        """Takes why the init phase failed; False where it is over."""
+        if self._is_ready:
+            return False
+        self.events.put(InitError(error_type, body))
+        return True
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -138,16 +168,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, invocation.body, headers)
 
     def do_POST(self) -> None:
-        body = self._body()
-        events = self.server.api.events
+        body, api = self._body(), self.server.api
         if match := _REPORT.fullmatch(self.path):
-            events.put(Result(match["request_id"], match["kind"] == "error", body))
+            self._answer(202 if api.report(match["request_id"], match["kind"] == "error", body) else 400)
         elif self.path == f"{_PREFIX}/init/error":
-            events.put(InitError(body))
+            error_type = self.headers.get("Lambda-Runtime-Function-Error-Type", "Runtime.Unknown")
+            self._answer(202 if api.report_init_error(error_type, body) else 403)
         else:
             self._answer(404)
-            return
-        self._answer(202)
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":

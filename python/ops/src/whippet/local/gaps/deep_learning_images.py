@@ -92,34 +92,40 @@ def publish(region: str) -> None:
     """Adds the AMIs and their parameters to what moto has in a region, unless they are there."""
     backend, parameters = ec2_backends[ACCOUNT][region], ssm_backends[ACCOUNT][region]._parameters
     for image in IMAGES:
-        if image.parameter in parameters:
-            continue
-        parameters[image.parameter].append(
-            Parameter(  # type: ignore[abstract]
-                account_id=ACCOUNT,
-                name=image.parameter,
-                value=image.id(region),
-                parameter_type="String",
-                description=None,
-                allowed_pattern=None,
-                keyid=None,
-                last_modified_date=RELEASED,
-                version=1,
-                data_type="aws:ec2:image",
-            )
-        )
-        backend.amis[image.id(region)] = Ami(
-            backend,
-            image.id(region),
-            name=image.name,
-            owner_id=OWNER,
-            owner_alias="amazon",
-            public=True,
-            virtualization_type="hvm",
-            architecture=image.architecture,
-            creation_date=RELEASED,
-            hypervisor="xen",
-            root_device_type="ebs",
-            root_device_name=image.root_device,
-            region_name=f"{region}a",
-        )
+        if image.parameter not in parameters:
+            parameters[image.parameter].append(_parameter(image, region))
+        if image.id(region) not in backend.amis:
+            backend.amis[image.id(region)] = _ami(image, region)
+
+
+def _parameter(image: Image, region: str) -> Parameter:
+    return Parameter(  # type: ignore[abstract]
+        account_id=ACCOUNT,
+        name=image.parameter,
+        value=image.id(region),
+        parameter_type="String",
+        description=None,
+        allowed_pattern=None,
+        keyid=None,
+        last_modified_date=RELEASED,
+        version=1,
+        data_type="aws:ec2:image",
+    )
+
+
+def _ami(image: Image, region: str) -> Ami:
+    return Ami(
+        ec2_backends[ACCOUNT][region],
+        image.id(region),
+        name=image.name,
+        owner_id=OWNER,
+        owner_alias="amazon",
+        public=True,
+        virtualization_type="hvm",
+        architecture=image.architecture,
+        creation_date=RELEASED,
+        hypervisor="xen",
+        root_device_type="ebs",
+        root_device_name=image.root_device,
+        region_name=f"{region}a",
+    )

@@ -1,124 +1,118 @@
-"""What moto does otherwise than Amazon SageMaker, or not at all."""
+"""What moto does otherwise than Amazon SageMaker, or not at all: models and tags.
+
+Notebook instances are in `notebooks`, the model registry in `model_registry`.
+"""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from moto.core.utils import utcnow
 from moto.sagemaker.models import FakeEndpointConfig, FakeSagemakerNotebookInstance, sagemaker_backends
 from werkzeug.wrappers import Response
 
-from whippet.local.calls import AwsError, Call, json_answer, service_model
+from whippet.local.calls import AwsError, Call, answer, service_model
 from whippet.local.services import Forward, Handlers
 from whippet.local.settings import ACCOUNT
 
 
+def backend(call: Call) -> Any:
+    """Moto's records of SageMaker in the region of a call."""
+    return sagemaker_backends[ACCOUNT][call.region]
+
+
 def create_model(call: Call, forward: Forward) -> Response:
-    """CreateModel drops EnableNetworkIsolation, and DescribeModel tells of an empty VpcConfig: both force replacement.
+    """CreateModel drops the network isolation and how containers work together, which forces replacement.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModel.html
+    """
+    response = forward(call)
+    if response.status_code == 200:
+        model = backend(call).describe_model(call.params["ModelName"])
+        model.parameters = {name: value for name, value in call.params.items() if name != "Tags"}
+    return response
+
+
+def describe_model(call: Call, forward: Forward) -> Response:
+    """DescribeModel tells what CreateModel was given; moto's tells of an empty VpcConfig, which forces replacement.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeModel.html
     """
-    answer = forward(call)
-    if answer.status_code == 200:
-        model: Any = sagemaker_backends[ACCOUNT][call.region].describe_model(call.params["ModelName"])
-        model.enable_network_isolation = bool(call.params.get("EnableNetworkIsolation", False))
-        # moto leaves out of its answer what is None.
-        model.vpc_config = model.vpc_config or None
-        model.primary_container = model.primary_container or None
-    return answer
+    response = forward(call)
+    if response.status_code != 200:
+        return response
+    model = backend(call).describe_model(call.params["ModelName"])
+    told = {"ModelArn": model.model_arn, "CreationTime": model.creation_time}
+    return answer(call, {"EnableNetworkIsolation": False, **model.parameters, **told})
 
 
-def describe_endpoint_config(call: Call, forward: Forward) -> Response:
-    """DescribeEndpointConfig makes up a data capture of zeros where none is configured, which forces replacement.
-
-    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeEndpointConfig.html
-    """
-    return _without_empty(forward(call), "DataCaptureConfig")
-
-
-def describe_endpoint(call: Call, forward: Forward) -> Response:
-    """DescribeEndpoint does the same."""
-    return _without_empty(forward(call), "DataCaptureConfig")
-
-
-def _without_empty(answer: Response, member: str) -> Response:
-    payload = json.loads(answer.get_data())
-    if answer.status_code != 200 or payload.get(member):
-        return answer
-    payload.pop(member, None)
-    return json_answer(payload)
-
-
-def delete_model_package_group(call: Call, forward: Forward) -> Response:
-    """DeleteModelPackageGroup is not implemented, so destroy hangs.
-
-    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DeleteModelPackageGroup.html
-    """
-    groups = sagemaker_backends[ACCOUNT][call.region].model_package_groups
-    name = call.params["ModelPackageGroupName"]
-    if groups.pop(name, None) is None:
-        arn = call.arn(f"model-package-group/{name}")
-        raise AwsError("ValidationException", f"ModelPackageGroup {arn} does not exist.")
-    return json_answer({})
-
-
-#: What moto drops of a notebook instance, with AWS's default where it has one.
-NOTEBOOK_EXTRAS = {"PlatformIdentifier": "notebook-al2-v2", "InstanceMetadataServiceConfiguration": None}
-
-
-def create_notebook_instance(call: Call, forward: Forward) -> Response:
-    """CreateNotebookInstance drops the platform and the metadata service's version: the one forces replacement.
-
-    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateNotebookInstance.html
-    """
-    answer = forward(call)
-    if answer.status_code == 200:
-        notebook: Any = sagemaker_backends[ACCOUNT][call.region].get_notebook_instance(
-            call.params["NotebookInstanceName"]
-        )
-        notebook.extras = {name: call.params.get(name, default) for name, default in NOTEBOOK_EXTRAS.items()}
-    return answer
-
-
-def describe_notebook_instance(call: Call, forward: Forward) -> Response:
-    """DescribeNotebookInstance tells what CreateNotebookInstance has kept."""
-    answer = forward(call)
-    if answer.status_code != 200:
-        return answer
-    notebook: Any = sagemaker_backends[ACCOUNT][call.region].get_notebook_instance(call.params["NotebookInstanceName"])
-    extras = {name: value for name, value in notebook.extras.items() if value is not None}
-    return json_answer({**json.loads(answer.get_data()), **extras})
-
-
-#: UpdateNotebookInstance's parameters, and moto's names of what they change.
-NOTEBOOK_ATTRIBUTES = {
-    "AcceleratorTypes": "accelerator_types",
-    "AdditionalCodeRepositories": "additional_code_repositories",
-    "DefaultCodeRepository": "default_code_repository",
-    "InstanceType": "instance_type",
-    "LifecycleConfigName": "lifecycle_config_name",
-    "RoleArn": "role_arn",
-    "RootAccess": "root_access",
-    "VolumeSizeInGB": "volume_size_in_gb",
+#: Where moto keeps what can be tagged, by the kind in its ARN: where AddTags of moto looks, and where it does not.
+TAGGED = {
+    "endpoint": "endpoints",
+    "endpoint-config": "endpoint_configs",
+    "hyper-parameter-tuning-job": "hyper_parameter_tuning_jobs",
+    "model": "_models",
+    "model-package": "model_packages",
+    "model-package-group": "model_package_groups",
+    "notebook-instance": "notebook_instances",
+    "notebook-instance-lifecycle-config": "notebook_instance_lifecycle_configurations",
+    "training-job": "training_jobs",
 }
 
 
-def update_notebook_instance(call: Call, forward: Forward) -> Response:
-    """UpdateNotebookInstance is not implemented.
+def list_tags(call: Call, forward: Forward) -> Response:
+    """ListTags fails for a lifecycle configuration and a model package.
 
-    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_UpdateNotebookInstance.html
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ListTags.html
     """
-    notebook: Any = sagemaker_backends[ACCOUNT][call.region].get_notebook_instance(call.params["NotebookInstanceName"])
-    if notebook.status not in ("Stopped", "Failed"):
-        message = f"Status ({notebook.status}) not in ([Stopped, Failed]). Unable to transition to (Updating)"
-        raise AwsError("ValidationException", f"{message} for Notebook Instance ({notebook.arn})")
-    for parameter, attribute in NOTEBOOK_ATTRIBUTES.items():
-        if parameter in call.params:
-            setattr(notebook, attribute, call.params[parameter])
-    notebook.extras.update({name: call.params[name] for name in NOTEBOOK_EXTRAS if name in call.params})
-    notebook.last_modified_time = utcnow()
-    return json_answer({})
+    resource = _resource(call)
+    return forward(call) if resource is None else answer(call, {"Tags": _tags(resource)})
+
+
+def add_tags(call: Call, forward: Forward) -> Response:
+    """AddTags gives a resource two tags of one key.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_AddTags.html
+    """
+    resource = _resource(call)
+    if resource is None:
+        return forward(call)
+    tags = {tag["Key"]: tag["Value"] for tag in [*_tags(resource), *call.params["Tags"]]}
+    resource.tags = [{"Key": key, "Value": value} for key, value in tags.items()]
+    return answer(call, {"Tags": resource.tags})
+
+
+def delete_tags(call: Call, forward: Forward) -> Response:
+    """DeleteTags fails as ListTags does.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DeleteTags.html
+    """
+    resource = _resource(call)
+    if resource is None:
+        return forward(call)
+    resource.tags = [tag for tag in _tags(resource) if tag["Key"] not in call.params["TagKeys"]]
+    return answer(call)
+
+
+def _resource(call: Call) -> Any:
+    """Moto's record of what the ARN names; None where it is of a kind that is left to moto.
+
+    Raises:
+        AwsError: there is no such resource.
+    """
+    arn = call.params["ResourceArn"]
+    kind, _, name = arn.split(":")[-1].partition("/")
+    if kind not in TAGGED:
+        return None
+    records: dict[str, Any] = getattr(backend(call), TAGGED[kind])
+    record = records.get(arn if kind == "model-package" else name)
+    if record is None:
+        raise AwsError("ValidationException", f"Could not find resource {arn}.")
+    return record
+
+
+def _tags(resource: Any) -> list[dict[str, str]]:
+    tags: list[dict[str, str]] | None = getattr(resource, "tags", None)
+    return tags or []
 
 
 def _knows_instance_type(enumeration: str) -> Any:
@@ -142,11 +136,9 @@ setattr(FakeSagemakerNotebookInstance, "validate_instance_type", _knows_instance
 
 
 HANDLERS: Handlers = {
+    ("sagemaker", "AddTags"): add_tags,
     ("sagemaker", "CreateModel"): create_model,
-    ("sagemaker", "CreateNotebookInstance"): create_notebook_instance,
-    ("sagemaker", "DeleteModelPackageGroup"): delete_model_package_group,
-    ("sagemaker", "DescribeEndpoint"): describe_endpoint,
-    ("sagemaker", "DescribeEndpointConfig"): describe_endpoint_config,
-    ("sagemaker", "DescribeNotebookInstance"): describe_notebook_instance,
-    ("sagemaker", "UpdateNotebookInstance"): update_notebook_instance,
+    ("sagemaker", "DeleteTags"): delete_tags,
+    ("sagemaker", "DescribeModel"): describe_model,
+    ("sagemaker", "ListTags"): list_tags,
 }

@@ -5,16 +5,26 @@ https://docs.aws.amazon.com/autoscaling/application/APIReference/API_ScalableTar
 
 from __future__ import annotations
 
+import uuid
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from whippet.local.scaling.tracking import Bounds, Cooldown
+from moto.applicationautoscaling.models import applicationautoscaling_backends
+
+from whippet.local.records import shelf
+from whippet.local.scaling.tracking import Bounds, Cooldown, Seconds
 from whippet.local.settings import ACCOUNT
 
 #: Activities that are kept of one target; AWS keeps them for six weeks.
 ACTIVITIES = 500
+#: The state of a target of which nothing is suspended.
+NOTHING_SUSPENDED = {
+    "DynamicScalingInSuspended": False,
+    "DynamicScalingOutSuspended": False,
+    "ScheduledScalingSuspended": False,
+}
 
 
 class Scalable(Protocol):
@@ -65,6 +75,16 @@ class Policy:
     created_at: float
     alarms: list[str] = field(default_factory=list)
 
+    @property
+    def is_tracking(self) -> bool:
+        """Whether it is a target tracking policy, not one of steps."""
+        return self.kind == "TargetTrackingScaling"
+
+    @property
+    def target_value(self) -> float:
+        """What a target tracking policy keeps its metric at."""
+        return float(self.configuration["TargetValue"])
+
 
 @dataclass
 class ScheduledAction:
@@ -90,23 +110,29 @@ class Activity:
     """A scaling activity.
 
     Attributes:
-        number: its id's source.
-        before: the capacity before it.
+        description: what is done.
+        cause: why.
+        started_at: seconds since 1970.
         after: the capacity that it asks for.
         status: InProgress, Successful or Failed.
+        message: what has become of it.
+        ended_at: seconds since 1970.
+        base: the capacity that it was counted from.
+        cooldowns: those of the policy that asked for it; nothing else begins one.
         not_scaled: why nothing was done, where nothing was.
     """
 
-    id: str
     description: str
     cause: str
     started_at: float
-    before: int
-    after: int
+    after: int = 0
     status: str = "InProgress"
-    message: str = ""
+    message: str | None = None
     ended_at: float | None = None
+    base: int = 0
+    cooldowns: Seconds | None = None
     not_scaled: dict[str, Any] | None = None
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 @dataclass
@@ -114,10 +140,15 @@ class Target:
     """A scalable target: one resource that policies and schedules may scale.
 
     Attributes:
+        key: which resource.
         arn: its ARN.
         bounds: what the capacity must lie in.
         suspended: what is suspended: DynamicScalingInSuspended, DynamicScalingOutSuspended, ScheduledScalingSuspended.
         created_at: seconds since 1970.
+        tags: its tags.
+        policies: by their names.
+        actions: scheduled ones, by their names.
+        cooldown: those that last.
     """
 
     key: TargetKey
@@ -128,7 +159,6 @@ class Target:
     tags: dict[str, str] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
     actions: dict[str, ScheduledAction] = field(default_factory=dict)
-    activities: deque[Activity] = field(default_factory=lambda: deque(maxlen=ACTIVITIES))
     cooldown: Cooldown = field(default_factory=Cooldown)
 
 
@@ -136,7 +166,7 @@ class Dimension(NamedTuple):
     """How AWS speaks of a scalable dimension.
 
     Attributes:
-        noun: what is scaled.
+        noun: what is scaled, as the descriptions of activities say it.
         role: the last part of the service-linked role's name.
         host: the service in that role's path.
     """
@@ -157,71 +187,27 @@ DIMENSIONS: Mapping[tuple[str, str], Dimension] = {
         "desired instance count", "SageMakerEndpoint", "sagemaker"
     ),
     ("lambda", "lambda:function:ProvisionedConcurrency"): Dimension(
-        "provisioned concurrency", "LambdaConcurrency", "lambda"
+        "desired concurrency", "LambdaConcurrency", "lambda"
     ),
 }
 
 
-@dataclass(frozen=True)
-class Followed:
-    """The metric that a target tracking policy follows, as its alarms watch it.
-
-    Attributes:
-        parameters: of PutMetricAlarm: the metric with its statistic and period, or `Metrics`.
-        high: datapoints above the target that scale out.
-        low: datapoints below 90 % of it that scale in.
-    """
-
-    parameters: dict[str, Any]
-    high: int
-    low: int
+def targets_of(region: str) -> dict[TargetKey, Target]:
+    """The scalable targets of a region."""
+    return shelf(applicationautoscaling_backends[ACCOUNT][region], "targets")
 
 
-#: AWS does not document the alarms of the high-resolution metric. Three datapoints of ten seconds out, and a quarter of
-#: an hour in, as with the one-minute metric, are an assumption.
-_PREDEFINED = {
-    "SageMakerVariantInvocationsPerInstance": ("AWS/SageMaker", "InvocationsPerInstance", "Sum", 60),
-    "SageMakerVariantConcurrentRequestsPerModelHighResolution": (
-        *("AWS/SageMaker", "ConcurrentRequestsPerModel", "Average"),
-        10,
-    ),
-    "LambdaProvisionedConcurrencyUtilization": ("AWS/Lambda", "ProvisionedConcurrencyUtilization", "Average", 60),
-}
-OUT_DATAPOINTS, IN_SECONDS = 3, 15 * 60
+def activities_of(region: str, key: TargetKey) -> deque[Activity]:
+    """The activities of a target, oldest first, also when it is registered no more."""
+    activities: dict[TargetKey, deque[Activity]] = shelf(applicationautoscaling_backends[ACCOUNT][region], "activities")
+    return activities.setdefault(key, deque(maxlen=ACTIVITIES))
 
 
-def followed(configuration: Mapping[str, Any], key: TargetKey) -> Followed | None:
-    """The metric of a target tracking policy; None where local AWS does not have it."""
-    if custom := configuration.get("CustomizedMetricSpecification"):
-        if "Metrics" in custom:
-            parameters: dict[str, Any] = {"Metrics": _as_queries(custom["Metrics"])}
-        else:
-            names = ("MetricName", "Namespace", "Dimensions", "Statistic", "Unit")
-            parameters = {name: custom[name] for name in names if name in custom} | {"Period": 60}
-        return Followed(parameters, OUT_DATAPOINTS, IN_SECONDS // 60)
-    predefined = _PREDEFINED.get(configuration["PredefinedMetricSpecification"]["PredefinedMetricType"])
-    if predefined is None:
-        return None
-    namespace, name, statistic, period = predefined
-    parameters = {
-        "Namespace": namespace,
-        "MetricName": name,
-        "Statistic": statistic,
-        "Period": period,
-        "Dimensions": [{"Name": one, "Value": value} for one, value in _dimensions(key).items()],
-    }
-    return Followed(parameters, OUT_DATAPOINTS, IN_SECONDS // period)
+def keys_of_activities(region: str) -> list[TargetKey]:
+    """The targets that have activities."""
+    return list(shelf(applicationautoscaling_backends[ACCOUNT][region], "activities"))
 
 
-def _as_queries(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The metrics of a policy, whose statistics have no period, as those of an alarm."""
-    return [
-        one | {"MetricStat": {"Period": 60, **one["MetricStat"]}} if "MetricStat" in one else one for one in metrics
-    ]
-
-
-def _dimensions(key: TargetKey) -> dict[str, str]:
-    parts = key.resource_id.replace(":", "/").split("/")
-    if key.namespace == "sagemaker":  # endpoint/NAME/variant/NAME
-        return {"EndpointName": parts[1], "VariantName": parts[3]}
-    return {"FunctionName": parts[1], "Resource": f"{parts[1]}:{parts[2]}"}  # function:NAME:QUALIFIER
+def regions() -> list[str]:
+    """Where there may be targets."""
+    return list(applicationautoscaling_backends[ACCOUNT])

@@ -23,28 +23,6 @@ class Bounds:
         return max(self.minimum, min(self.maximum, capacity))
 
 
-@dataclass
-class Cooldown:
-    """What the cooldowns of one target are counted from.
-
-    Attributes:
-        scaled_out_at: when capacity was last added, in seconds since 1970.
-        scaled_out_from: the capacity before that.
-        scaled_in_at: when capacity was last removed.
-    """
-
-    scaled_out_at: float = -math.inf
-    scaled_out_from: int = 0
-    scaled_in_at: float = -math.inf
-
-    def note(self, before: int, after: int, now: float) -> None:
-        """Remembers a change of capacity; one that adds ends the cooldown of one that removed."""
-        if after > before:
-            self.scaled_out_at, self.scaled_out_from, self.scaled_in_at = now, before, -math.inf
-        elif after < before:
-            self.scaled_in_at = now
-
-
 @dataclass(frozen=True)
 class Seconds:
     """Cooldowns of a policy, in seconds."""
@@ -53,39 +31,73 @@ class Seconds:
     in_: float
 
 
-def scale_out(
-    current: int, metric: float, target: float, bounds: Bounds, seconds: Seconds, cooldown: Cooldown, now: float
-) -> int:
+@dataclass
+class Cooldown:
+    """The cooldowns of one target that last.
+
+    Attributes:
+        out_until: when the one of the last scale-out ends, in seconds since 1970.
+        out_base: the capacity before that scale-out.
+        in_until: when the one of the last scale-in ends.
+    """
+
+    out_until: float = -math.inf
+    out_base: int = 0
+    in_until: float = -math.inf
+
+    def base(self, current: int, now: float) -> int:
+        """The capacity that a scale-out is counted from.
+
+        While the cooldown of the last one lasts, what it has added counts towards what is needed, as the metric may not
+        tell of it yet. So nothing is added, unless more is needed than before.
+        """
+        return min(self.out_base, current) if now < self.out_until else current
+
+    def begin(self, base: int, after: int, seconds: Seconds, now: float) -> None:
+        """Begins the cooldown of a change that is fulfilled now; a scale-out ends the one of a scale-in.
+
+        Args:
+            base: the capacity that the change was counted from.
+            after: the capacity now.
+            seconds: the cooldowns of the policy that asked for it.
+            now: seconds since 1970.
+        """
+        if after > base:
+            self.out_until, self.out_base, self.in_until = now + seconds.out, base, -math.inf
+        elif after < base:
+            self.in_until = now + seconds.in_
+
+
+def scale_out(base: int, current: int, metric: float, target: float, bounds: Bounds) -> int:
     """The capacity that brings a metric per unit of capacity down to its target; `current` where none is added.
 
-    While the cooldown of the last scale-out lasts, what it has added counts towards what is needed: the metric may not
-    tell of it yet.
+    AWS does not say how it computes that. In proportion to the metric's latest value is what its pages suggest, which
+    assume "that the metric changes in proportion to the number of instances".
 
     Args:
+        base: the capacity that is counted from, as `Cooldown.base` gives it.
         current: capacity now.
-        metric: per unit of capacity.
+        metric: its latest value, per unit of capacity.
         target: what it is to be.
         bounds: of the target.
-        seconds: the policy's cooldowns.
-        cooldown: what has happened.
-        now: seconds since 1970.
     """
-    cools = now < cooldown.scaled_out_at + seconds.out
-    base = cooldown.scaled_out_from if cools else current
-    return max(current, bounds.clip(math.ceil(base * metric / target)))
+    return max(current, bounds.clip(_needed(base, metric, target)))
 
 
-def scale_in(
-    current: int, metric: float, target: float, bounds: Bounds, seconds: Seconds, cooldown: Cooldown, now: float
-) -> int:
+def scale_in(current: int, metric: float, target: float, bounds: Bounds, cooldown: Cooldown, now: float) -> int:
     """The smallest capacity that keeps the metric at its target; `current` while a cooldown lasts.
 
-    AWS says that it scales in "gradually" and not how. That it removes no more than what the target allows is an
-    assumption.
+    That the cooldown of a scale-out holds up a scale-in too, and that a scale-in removes at once all that the target
+    allows, are assumptions: AWS scales in "gradually" and does not say how.
     """
-    if now < max(cooldown.scaled_in_at + seconds.in_, cooldown.scaled_out_at + seconds.out):
+    if now < max(cooldown.in_until, cooldown.out_until):
         return current
-    return min(current, bounds.clip(math.ceil(current * metric / target)))
+    return min(current, bounds.clip(_needed(current, metric, target)))
+
+
+def _needed(capacity: int, metric: float, target: float) -> int:
+    """The capacity among which the metric's total is at most the target each."""
+    return math.ceil(capacity * metric / target * (1 - 1e-12))  # 3 * 0.1 / 0.1 is a little more than 3
 
 
 @dataclass(frozen=True)
@@ -103,27 +115,48 @@ class Step:
         return self.lower <= distance < self.upper
 
 
-def step(
-    current: int, distance: float, steps: Sequence[Step], kind: str, minimum_magnitude: int, bounds: Bounds
-) -> int:
-    """The capacity that a step scaling policy asks for.
+@dataclass(frozen=True)
+class Steps:
+    """A step scaling policy.
+
+    Attributes:
+        steps: what to do at which distance.
+        kind: ChangeInCapacity, PercentChangeInCapacity or ExactCapacity.
+        minimum_magnitude: units that a change in percent adds or removes at least.
+    """
+
+    steps: Sequence[Step]
+    kind: str
+    minimum_magnitude: int = 0
+
+
+def step(current: int, distance: float, policy: Steps, bounds: Bounds, cooldown: Cooldown, now: float) -> int:
+    """The capacity that a step scaling policy asks for; `current` where it changes nothing or has to wait.
 
     Args:
         current: capacity now.
         distance: the metric less the alarm's threshold.
-        steps: the policy's.
-        kind: ChangeInCapacity, PercentChangeInCapacity or ExactCapacity.
-        minimum_magnitude: units that a change in percent adds or removes at least.
+        policy: what to do.
         bounds: of the target.
+        cooldown: what has happened.
+        now: seconds since 1970.
     """
-    adjustment = next((one.adjustment for one in steps if one.covers(distance)), None)
+    out = _stepped(cooldown.base(current, now), distance, policy, bounds)
+    if out > current:
+        return out
+    in_ = _stepped(current, distance, policy, bounds)
+    return in_ if in_ < current and now >= cooldown.in_until else current
+
+
+def _stepped(current: int, distance: float, policy: Steps, bounds: Bounds) -> int:
+    adjustment = next((one.adjustment for one in policy.steps if one.covers(distance)), None)
     if adjustment is None:
         return current
-    if kind == "ExactCapacity":
+    if policy.kind == "ExactCapacity":
         return bounds.clip(adjustment)
-    if kind == "ChangeInCapacity":
+    if policy.kind == "ChangeInCapacity":
         return bounds.clip(current + adjustment)
-    return bounds.clip(current + _units(current * adjustment / 100, minimum_magnitude))
+    return bounds.clip(current + _units(current * adjustment / 100, policy.minimum_magnitude))
 
 
 def _units(change: float, minimum_magnitude: int) -> int:

@@ -1,0 +1,140 @@
+"""The metrics that target tracking policies follow, and the alarms that watch them.
+
+https://docs.aws.amazon.com/autoscaling/application/userguide/target-tracking-scaling-policy-overview.html
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from whippet.local.calls import AwsError
+from whippet.local.monitoring.alarms import Alarm, alarms_of
+from whippet.local.scaling.targets import Policy, Target, TargetKey
+
+#: The alarm that scales in is raised below this part of the target.
+SCALE_IN_PART = 0.9
+#: Datapoints above the target that scale out; seconds of datapoints below 90 % of it that scale in. Both are what
+#: policies for one-minute metrics have made on AWS. It does not say which alarms the high-resolution metric gets: that
+#: they have as many datapoints of ten seconds, and the same quarter of an hour, is an assumption.
+OUT_DATAPOINTS, IN_SECONDS = 3, 15 * 60
+#: The kinds of the two alarms, as their names have them.
+HIGH, LOW = "AlarmHigh", "AlarmLow"
+
+
+class Predefined(NamedTuple):
+    """A predefined metric: what the alarms watch, with its period in seconds."""
+
+    namespace: str
+    name: str
+    statistic: str
+    period: int
+
+
+#: By scalable dimension and type, as
+#: https://docs.aws.amazon.com/autoscaling/application/APIReference/API_PredefinedMetricSpecification.html has them.
+PREDEFINED: Mapping[str, Mapping[str, Predefined]] = {
+    "sagemaker:variant:DesiredInstanceCount": {
+        # https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html: Sum is its valid statistic.
+        "SageMakerVariantInvocationsPerInstance": Predefined("AWS/SageMaker", "InvocationsPerInstance", "Sum", 60),
+        "SageMakerVariantConcurrentRequestsPerModelHighResolution": Predefined(
+            "AWS/SageMaker", "ConcurrentRequestsPerModel", "Average", 10
+        ),
+    },
+    "lambda:function:ProvisionedConcurrency": {
+        "LambdaProvisionedConcurrencyUtilization": Predefined(
+            "AWS/Lambda", "ProvisionedConcurrencyUtilization", "Average", 60
+        )
+    },
+}
+
+
+def put_alarms(region: str, target: Target, policy: Policy, configuration: Mapping[str, Any], now: float) -> None:
+    """Makes or changes the alarms of a target tracking policy; those that stay keep their names.
+
+    Raises:
+        AwsError: the policy's metric makes no sense, or another policy of the target follows it already.
+    """
+    watched = _watched(configuration, target.key)
+    _check_unique(target, policy, configuration)
+    value = float(configuration["TargetValue"])
+    period = watched.get("Period", 60)
+    wanted = {HIGH: ("GreaterThanThreshold", value, OUT_DATAPOINTS)}
+    if not configuration.get("DisableScaleIn"):
+        wanted[LOW] = ("LessThanThreshold", value * SCALE_IN_PART, IN_SECONDS // period)
+    alarms = alarms_of(region)
+    named = {kind: name for kind in (HIGH, LOW) for name in policy.alarms if f"-{kind}-" in name}
+    policy.alarms = []
+    for kind, (comparison, threshold, periods) in wanted.items():
+        name = named.pop(kind, None) or f"TargetTracking-{target.key.resource_id}-{kind}-{uuid.uuid4()}"
+        alarm = alarms.setdefault(name, Alarm(region, name, False, {}, {}, now))
+        alarm.parameters = {
+            **watched,
+            "AlarmDescription": f"DO NOT EDIT OR DELETE. For TargetTrackingScaling policy {policy.arn}.",
+            "ActionsEnabled": True,
+            "AlarmActions": [policy.arn],
+            "ComparisonOperator": comparison,
+            "Threshold": threshold,
+            "EvaluationPeriods": periods,
+        }
+        policy.alarms.append(name)
+    for name in named.values():
+        alarms.pop(name, None)
+
+
+def delete_alarms(region: str, policy: Policy) -> None:
+    """Deletes the alarms that a policy has made."""
+    for name in policy.alarms:
+        alarms_of(region).pop(name, None)
+
+
+def _watched(configuration: Mapping[str, Any], key: TargetKey) -> dict[str, Any]:
+    """The parameters of PutMetricAlarm that say which metric a policy follows."""
+    if ("PredefinedMetricSpecification" in configuration) == ("CustomizedMetricSpecification" in configuration):
+        message = "Exactly one of PredefinedMetricSpecification and CustomizedMetricSpecification must be specified."
+        raise AwsError("ValidationException", message)
+    if predefined := configuration.get("PredefinedMetricSpecification"):
+        return _predefined(predefined["PredefinedMetricType"], key)
+    custom = configuration["CustomizedMetricSpecification"]
+    if "Metrics" in custom:
+        return {"Metrics": [_as_query(one) for one in custom["Metrics"]]}
+    names = ("MetricName", "Namespace", "Dimensions", "Statistic", "Unit")
+    return {name: custom[name] for name in names if name in custom} | {"Period": 60}
+
+
+def _predefined(kind: str, key: TargetKey) -> dict[str, Any]:
+    known = PREDEFINED.get(key.dimension, {})
+    if kind not in known:
+        message = f"Scalable dimension {key.dimension} only supports the following predefined metric types: "
+        raise AwsError("ValidationException", message + ", ".join(known))
+    metric = known[kind]
+    return {
+        "Namespace": metric.namespace,
+        "MetricName": metric.name,
+        "Statistic": metric.statistic,
+        "Period": metric.period,
+        "Dimensions": [{"Name": name, "Value": value} for name, value in _dimensions(key).items()],
+    }
+
+
+def _check_unique(target: Target, policy: Policy, configuration: Mapping[str, Any]) -> None:
+    def metric(one: Mapping[str, Any]) -> tuple[Any, Any]:
+        return one.get("PredefinedMetricSpecification"), one.get("CustomizedMetricSpecification")
+
+    for other in target.policies.values():
+        if other.name != policy.name and other.is_tracking and metric(other.configuration) == metric(configuration):
+            message = "Only one TargetTrackingScaling policy for a given metric specification is allowed."
+            raise AwsError("ValidationException", message)
+
+
+def _as_query(metric: dict[str, Any]) -> dict[str, Any]:
+    """A metric of a policy, whose statistic has no period, as one of an alarm."""
+    return metric | {"MetricStat": {"Period": 60, **metric["MetricStat"]}} if "MetricStat" in metric else metric
+
+
+def _dimensions(key: TargetKey) -> dict[str, str]:
+    parts = key.resource_id.replace(":", "/").split("/")
+    if key.namespace == "sagemaker":  # endpoint/NAME/variant/NAME
+        return {"EndpointName": parts[1], "VariantName": parts[3]}
+    return {"FunctionName": parts[1], "Resource": f"{parts[1]}:{parts[2]}"}  # function:NAME:QUALIFIER
