@@ -41,7 +41,7 @@ def describe_model(call: Call, forward: Forward) -> Response:
     if response.status_code != 200:
         return response
     model = backend(call).describe_model(call.params["ModelName"])
-    told = {"ModelArn": model.model_arn, "CreationTime": model.creation_time}
+    told = {"ModelArn": model.arn, "CreationTime": model.creation_time}
     return answer(call, {"EnableNetworkIsolation": False, **model.parameters, **told})
 
 
