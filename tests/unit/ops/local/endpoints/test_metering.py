@@ -100,6 +100,16 @@ def test_concurrency_is_told_every_ten_seconds_for_each_instance(
     assert set(counts[1:-1]) == {2.0}
 
 
+def test_an_idle_minute_counts_as_no_invocations(local_aws: Any, endpoint: Any, fast_clock: Clock) -> None:
+    local_aws.create_endpoint()
+    endpoint.invoke(b"photo")
+    local_aws.eventually(lambda: values(local_aws, "InvocationsPerInstance", period=60).count(0.0) > 2)
+    for name in ("Invocations", "InvocationsPerInstance"):
+        # One value a minute: none is added to the minute of the invocation.
+        assert set(values(local_aws, name, "SampleCount", period=60)) == {1.0}
+        assert total(local_aws, name) == 1.0
+
+
 def test_utilization_is_told_every_minute(local_aws: Any, endpoint: Any, fast_clock: Clock) -> None:
     local_aws.create_endpoint()
 

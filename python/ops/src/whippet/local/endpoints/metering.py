@@ -23,7 +23,7 @@ from whippet.local.monitoring.metrics import Metrics
 log = logging.getLogger(__name__)
 
 INVOCATIONS, UTILIZATION = "AWS/SageMaker", "/aws/sagemaker/Endpoints"
-#: Seconds of the clock between two values of the high-resolution metric, and of the utilization:
+#: Seconds of the clock between two values of the high-resolution metric, and of the other ones that come with time:
 #: https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-auto-scaling-policy.html
 CONCURRENCY_PERIOD, UTILIZATION_PERIOD = 10, 60
 #: Seconds of the wall between two looks at the clock.
@@ -105,6 +105,7 @@ class Metering:
                 if period != before[0]:
                     self._put_concurrency()
                 if minute != before[1]:
+                    self._put_idleness(minute * UTILIZATION_PERIOD)
                     self._put_utilization()
             except Exception:
                 log.exception("metrics of endpoints could not be put")
@@ -130,6 +131,20 @@ class Metering:
                     at=at,
                     resolution=1,
                 )
+
+    def _put_idleness(self, now: float) -> None:
+        """Says of each variant that nobody has invoked in the minute before `now` just that, so that it can scale in.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-auto-scaling-edit.html#endpoint-auto-scaling-edit-scale-in
+        """
+        since = now - UTILIZATION_PERIOD
+        for endpoint in self._endpoints():
+            for name in {name for fleet in endpoint.fleets for name in list(fleet.groups)}:
+                variant = {"EndpointName": endpoint.name, "VariantName": name}
+                where = (endpoint.region, INVOCATIONS, "Invocations", variant)
+                if not self._metrics.query(*where, since, now, UTILIZATION_PERIOD):
+                    for metric in ("Invocations", "InvocationsPerInstance"):
+                        self._metrics.put(endpoint.region, INVOCATIONS, metric, variant, 0.0, "None", at=now - 1)
 
     def _put_utilization(self) -> None:
         instances = [
