@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from botocore.config import Config
 
+from support.stack import ROOT, Stack, pack
 from whippet.local import control
 
 
@@ -69,3 +71,12 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     daemon = Daemon()
     yield daemon
     control.down(daemon.port)
+
+
+@pytest.fixture
+def stack(daemon: Daemon, tmp_path: Path, tiny_model: Path) -> Stack:
+    """The root module in a folder of its own, with this project's server behind the endpoint."""
+    daemon.up()
+    function = tmp_path / "function.zip"
+    shutil.make_archive(str(function.with_suffix("")), "zip", ROOT / "python" / "lambda" / "src")
+    return Stack(tmp_path / "terraform", daemon.port, pack(tiny_model, tmp_path / "model.tar.gz"), function)
