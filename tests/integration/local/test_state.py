@@ -329,6 +329,7 @@ def test_a_state_that_is_not_whole_is_set_aside_and_said_so(daemon: Any) -> None
     assert after.id != before.id
     [aside] = before.state.parent.glob("state-*")
     assert str(aside) in after.notice
+    assert "deploy again" in after.notice
     assert daemon.client("s3").list_buckets()["Buckets"] == []
 
 

@@ -167,9 +167,9 @@ def up(
     concurrency: Annotated[
         int | None,
         typer.Option(
-            min=101,
+            min=1,
             show_default=False,
-            help="Lambda environments that the account may have at once.  [default: 1000, as on AWS]",
+            help="Lambda's concurrency quota of the account; a new one may have no more than 10.  [default: 1000]",
         ),
     ] = None,
     as_json: Json = False,

@@ -229,6 +229,7 @@ def test_what_is_not_whole_is_kept_aside_and_not_used(disk: Any, damage: Any) ->
     assert disk.s3.buckets == {}
     [aside] = disk.folder.parent.glob("state-*")
     assert str(aside) in state.notice
+    assert "deploy again" in state.notice
     assert "\n" not in state.notice
     # and what comes next is kept
     disk.s3.create_bucket("photos", REGION)

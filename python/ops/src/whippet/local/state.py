@@ -96,7 +96,10 @@ class State:
             moto_api_backend.reset()  # what was made until the damage showed
             aside = self._folder.with_name(f"{self._folder.name}-{time.strftime('%Y%m%dT%H%M%S')}")
             self._folder.rename(aside)
-            self.notice = f"The state of the last run is not used ({error}) and is kept in {aside}."
+            self.notice = (
+                f"The state of the last run is not used ({error}): local AWS starts empty, so deploy again. "
+                f"What it held is kept in {aside}."
+            )
             log.warning(self.notice)
             self._open()
 
