@@ -54,7 +54,8 @@ class LogStream:
         with _writing:
             if self._exists() and self._may("logs:PutLogEvents", self.name):
                 events = [{"timestamp": now, "message": line} for line in lines]
-                logs_backends[ACCOUNT][self.region].put_log_events(self.group, self.name, events)
+                # Of the group and not of the backend, which drops what is beyond the wall's time, as a fast clock is.
+                logs_backends[ACCOUNT][self.region].groups[self.group].put_log_events(self.name, events)
 
     def _exists(self) -> bool:
         """Makes the group and the stream where they are missing and the role may."""

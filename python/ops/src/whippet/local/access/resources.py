@@ -15,6 +15,7 @@ from moto.iam.models import iam_backends
 from moto.kms.models import kms_backends
 
 from whippet.local.calls import Call
+from whippet.local.functions.records import split_name
 from whippet.local.scaling.targets import TargetKey, targets_of
 
 #: Per service, where its calls name resources (as JMESPath finds them in the parameters) and those in an ARN. A call
@@ -240,8 +241,7 @@ def function_arn(call: Call, name: str, qualifier: str = "") -> str:
 
     https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_RequestSyntax
     """
-    _, _, tail = name.rpartition("function:")
-    bare, _, named_qualifier = tail.partition(":")
+    bare, named_qualifier = split_name(name)
     version = named_qualifier or qualifier
     return f"arn:aws:lambda:{call.region}:{call.account}:function:{bare}{f':{version}' if version else ''}"
 

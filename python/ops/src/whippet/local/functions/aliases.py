@@ -15,8 +15,8 @@ from whippet.local.functions.records import (
     find,
     find_alias,
     function_arn,
+    named_by,
     qualified,
-    split_name,
 )
 from whippet.local.services import Forward, Handlers
 
@@ -107,7 +107,7 @@ class Aliases:
 
 
 def _function(call: Call) -> str:
-    return split_name(call.labels["FunctionName"])[0]
+    return named_by(call)[0]
 
 
 def _told(alias: Any) -> dict[str, Any]:

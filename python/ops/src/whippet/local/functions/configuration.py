@@ -41,6 +41,29 @@ from whippet.local.settings import ACCOUNT
 #: Settings that moto changes when it is told, and those that it lacks; see `_apply` for the rest.
 KEPT_BY_MOTO = ("Description", "Handler", "Layers", "MemorySize", "Role", "Runtime", "Timeout", "VpcConfig")
 KEPT_AS_EXTRAS = ("DeadLetterConfig", "FileSystemConfigs", "LoggingConfig", "SnapStart")
+#: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
+RESERVED_VARIABLES = frozenset(
+    [
+        "_HANDLER",
+        "_X_AMZN_TRACE_ID",
+        "AWS_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_DEFAULT_REGION",
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_LAMBDA_RUNTIME_API",
+        "AWS_REGION",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "LAMBDA_RUNTIME_DIR",
+        "LAMBDA_TASK_ROOT",
+    ]
+)
 #: What two versions may differ in although nothing has changed between them.
 OF_EACH_VERSION = ("Description", "FunctionArn", "LastModified", "RevisionId", "Version")
 
@@ -80,6 +103,7 @@ class Configuration:
         """CreateFunction: https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html."""
         params = call.params
         _check_code(params.get("Code", {}))
+        _check_variables(params)
         _check_dead_letters(params["Role"], params)
         response = forward(call)
         if response.status_code >= 300:
@@ -98,6 +122,7 @@ class Configuration:
         """UpdateFunctionConfiguration: https://docs.aws.amazon.com/lambda/latest/api/API_UpdateFunctionConfiguration.html."""
         record = self._changeable(call)
         params = call.params
+        _check_variables(params)
         _check_dead_letters(params.get("Role", record.role), params)
         try:
             record.update_configuration({name: params[name] for name in KEPT_BY_MOTO if name in params})
@@ -197,7 +222,7 @@ class Configuration:
         Raises:
             AwsError: there is none, or it has changed since the caller has looked.
         """
-        name, _ = split_name(call.labels["FunctionName"])
+        name, _ = named_by(call)
         record = find(call.region, name)
         revision = call.params.get("RevisionId")
         if revision and revision != extras(record).get("RevisionId"):
@@ -311,9 +336,25 @@ def _check_code(code: Mapping[str, Any]) -> None:
     try:
         if package is not None:
             runtime.check(package)
-    except runtime.BadCodeError:
-        message = "Could not unzip uploaded file. Please check your file, then try to upload again."
-        raise AwsError("InvalidParameterValueException", message) from None
+    except runtime.BadCodeError as error:
+        raise AwsError("InvalidParameterValueException", str(error)) from None
+
+
+def _check_variables(params: Mapping[str, Any]) -> None:
+    """Refuses environment variables that Lambda sets itself.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
+
+    Raises:
+        AwsError: InvalidParameterValueException.
+    """
+    if taken := sorted(RESERVED_VARIABLES.intersection(params.get("Environment", {}).get("Variables") or {})):
+        raise AwsError(
+            "InvalidParameterValueException",
+            "Lambda was unable to configure your environment variables because the environment variables you have "
+            "provided contains reserved keys that are currently not supported for modification. Reserved keys used in "
+            f"this request: {', '.join(taken)}",
+        )
 
 
 def _check_dead_letters(role_arn: str, params: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 
 from whippet.local.calls import AwsError, Call, answer
 from whippet.local.clock import Clock
-from whippet.local.functions.records import LATEST, backend_of, find, function_arn, named_by, qualified, split_name
+from whippet.local.functions.records import LATEST, backend_of, find, function_arn, named_by, qualified
 from whippet.local.records import shelf
 from whippet.local.services import Forward, Handlers
 
@@ -98,7 +98,7 @@ class EventSettingsCalls:
 
         https://docs.aws.amazon.com/lambda/latest/api/API_ListFunctionEventInvokeConfigs.html
         """
-        name, _ = split_name(call.labels["FunctionName"])
+        name, _ = named_by(call)
         find(call.region, name)
         told = [_told(call.region, key, settings) for key, settings in _all(call.region).items() if key[0] == name]
         return answer(call, {"FunctionEventInvokeConfigs": told})

@@ -70,10 +70,11 @@ class Limits:
             raise AwsError("InvalidParameterValueException", f"{message} for function")
 
     def _check(self, then: Limits, what: str) -> None:
-        if then.unreserved < min(MINIMUM_UNRESERVED, self.unreserved):
+        minimum = min(MINIMUM_UNRESERVED, self.account)  # of new accounts, which get 10, all must stay unreserved
+        if then.unreserved < min(minimum, self.unreserved):
             message = (
                 f"Specified {what} for function decreases account's UnreservedConcurrentExecution below its minimum "
-                f"value of [{MINIMUM_UNRESERVED}]."
+                f"value of [{minimum}]."
             )
             raise AwsError("InvalidParameterValueException", message)
 

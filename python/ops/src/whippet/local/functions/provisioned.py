@@ -100,7 +100,7 @@ class ProvisionedConcurrency:
 
         https://docs.aws.amazon.com/lambda/latest/api/API_ListProvisionedConcurrencyConfigs.html
         """
-        name, _ = split_name(call.labels["FunctionName"])
+        name, _ = named_by(call)
         find(call.region, name)
         told = [
             {"FunctionArn": qualified(function_arn(call.region, name), qualifier), **self._told(key)}

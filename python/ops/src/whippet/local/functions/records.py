@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,14 @@ from whippet.local.records import shelf
 from whippet.local.settings import ACCOUNT
 
 LATEST = "$LATEST"
+
+#: The ways to name a function, https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_RequestSyntax,
+#: and that of Application Auto Scaling.
+NAMED = re.compile(
+    r"((arn:aws[a-z-]*:lambda:(?P<region>[a-z0-9-]+):)?\d{12}:function:|function:(?=[^:]+:))?"
+    r"(?P<name>[\w-]+)(:(?P<qualifier>\$LATEST|[\w-]+))?",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True)
@@ -97,16 +106,26 @@ def qualified(arn: str, qualifier: str) -> str:
 
 
 def split_name(named: str) -> tuple[str, str]:
-    """The name and the qualifier in NAME, NAME:QUALIFIER, ACCOUNT:function:NAME or an ARN; either may be empty."""
-    _, found, tail = named.rpartition("function:")
-    name, _, qualifier = (tail if found else named).partition(":")
-    return name, qualifier
+    """The name and the qualifier (empty where there is none) in NAME, ACCOUNT:function:NAME, an ARN or such."""
+    found = NAMED.fullmatch(named)
+    return (found["name"], found["qualifier"] or "") if found else (named, "")
 
 
 def named_by(call: Call) -> tuple[str, str]:
-    """The name and the qualifier of the function that a call names."""
-    name, qualifier = split_name(call.labels["FunctionName"])
-    return name, qualifier or call.request.args.get("Qualifier", "")
+    """The name and the qualifier of the function that a call names.
+
+    Raises:
+        AwsError: it names one of another region, or two qualifiers.
+    """
+    named, asked = call.labels["FunctionName"], call.request.args.get("Qualifier", "")
+    if (found := NAMED.fullmatch(named)) and found["region"] not in (None, call.region):
+        message = f"Functions from '{found['region']}' are not reachable in this region ('{call.region}')"
+        raise AwsError("ResourceNotFoundException", message, members={"Type": "User"})
+    name, qualifier = split_name(named)
+    if qualifier and asked not in ("", qualifier):
+        message = "The derived qualifier from the function name does not match the specified qualifier."
+        raise AwsError("InvalidParameterValueException", message, members={"Type": "User"})
+    return name, qualifier or asked
 
 
 def backend_of(region: str) -> Any:

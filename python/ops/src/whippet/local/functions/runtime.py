@@ -32,12 +32,18 @@ RUNTIME_DISTRIBUTIONS = (
     "urllib3",
 )
 
+UNREADABLE = "Could not unzip uploaded file. Please check your file, then try to upload again."
+
 #: -S: no site-packages; -s: none of the user's either.
 COMMAND = (sys.executable, "-S", "-s", "-m", "awslambdaric")
 
 
+#: Bytes of code that a function may have, unpacked: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+MAX_UNPACKED_BYTES = 262_144_000
+
+
 class BadCodeError(Exception):
-    """A deployment package cannot be unpacked; the text says why."""
+    """A deployment package cannot be unpacked; the text says why, in AWS's words."""
 
 
 def link_packages(folder: Path) -> None:
@@ -105,9 +111,11 @@ def check(code: bytes) -> None:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(code)) as archive:
-            archive.infolist()
+            size = sum(member.file_size for member in archive.infolist())
     except zipfile.BadZipFile as error:
-        raise BadCodeError(str(error)) from error
+        raise BadCodeError(UNREADABLE) from error
+    if size > MAX_UNPACKED_BYTES:  # no member unpacks to more than it says here
+        raise BadCodeError(f"Unzipped size must be smaller than {MAX_UNPACKED_BYTES} bytes")
 
 
 def _unpack(code: bytes, target: Path) -> None:
@@ -119,7 +127,10 @@ def _unpack(code: bytes, target: Path) -> None:
         with zipfile.ZipFile(io.BytesIO(code)) as archive:
             archive.extractall(partial)
         partial.rename(target)  # atomic: another thread may unpack the same package
-    except (zipfile.BadZipFile, zlib.error, OSError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
         if not target.exists():
             raise BadCodeError(f"The deployment package cannot be unpacked: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:  # or it is encrypted
+        raise BadCodeError(UNREADABLE) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -118,7 +118,10 @@ class RuntimeApi:
         with self._handing_over:
             if self._invocations.empty():
                 self._on_idle()
-        return self._invocations.get()
+        invocation = self._invocations.get()
+        if invocation is None:
+            self._invocations.put(None)  # for whatever else in the environment waits
+        return invocation
 
     def report(self, request_id: str, is_error: bool, body: bytes) -> bool:
         """Takes what became of an event; False where that event is not being handled."""

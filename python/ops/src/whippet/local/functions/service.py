@@ -38,9 +38,8 @@ from whippet.local.functions.records import (
     named_by,
     regions,
     reserved,
-    split_name,
 )
-from whippet.local.functions.runtime import Packages
+from whippet.local.functions.runtime import MAX_UNPACKED_BYTES, Packages
 from whippet.local.functions.urls import Urls
 from whippet.local.monitoring.metrics import Metrics
 from whippet.local.services import Forward, Handlers
@@ -55,9 +54,13 @@ MAX_EVENT_BYTES = 1_048_576
 #: Bytes of the log that LogType=Tail returns.
 TAIL_BYTES = 4096
 #: Bytes of code: what an account may hold, and one function unpacked and packed.
-CODE_LIMITS = {"TotalCodeSize": 80_530_636_800, "CodeSizeUnzipped": 262_144_000, "CodeSizeZipped": 52_428_800}
-#: How often idle environments are looked for, in parts of the time after which they are ended.
-RECYCLES = 10
+CODE_LIMITS = {
+    "TotalCodeSize": 80_530_636_800,
+    "CodeSizeUnzipped": MAX_UNPACKED_BYTES,
+    "CodeSizeZipped": 52_428_800,
+}
+#: Seconds of the wall between two looks for idle environments: the clock's speed may change at any time.
+RECYCLE_SECONDS = 0.5
 
 
 class Functions:
@@ -115,7 +118,7 @@ class Functions:
         target = self._invoker.resolve(call.region, name, qualifier)
         headers = call.request.headers
         invocation_type = headers.get("X-Amz-Invocation-Type", "RequestResponse")
-        payload = _payload(call.body, MAX_EVENT_BYTES if invocation_type == "Event" else MAX_PAYLOAD_BYTES)
+        payload = _payload(call.body, invocation_type)
         context = _client_context(headers.get("X-Amz-Client-Context", ""))
         request_id = str(uuid4())
         told = {"x-amzn-RequestId": request_id}
@@ -142,7 +145,7 @@ class Functions:
 
     def put_concurrency(self, call: Call, forward: Forward) -> Response:
         """PutFunctionConcurrency: https://docs.aws.amazon.com/lambda/latest/api/API_PutFunctionConcurrency.html."""
-        name, _ = split_name(call.labels["FunctionName"])
+        name, _ = named_by(call)
         record, wanted = find(call.region, name), call.params["ReservedConcurrentExecutions"]
         self._limits(call.region).check_reservation(name, wanted)
         record.reserved_concurrency = wanted
@@ -151,12 +154,12 @@ class Functions:
 
     def get_concurrency(self, call: Call, forward: Forward) -> Response:
         """GetFunctionConcurrency: https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConcurrency.html."""
-        name, _ = split_name(call.labels["FunctionName"])
+        name, _ = named_by(call)
         return answer(call, {"ReservedConcurrentExecutions": reserved(find(call.region, name))})
 
     def delete_concurrency(self, call: Call, forward: Forward) -> Response:
         """DeleteFunctionConcurrency: https://docs.aws.amazon.com/lambda/latest/api/API_DeleteFunctionConcurrency.html."""
-        name, _ = split_name(call.labels["FunctionName"])
+        name, _ = named_by(call)
         find(call.region, name).reserved_concurrency = None
         return answer(call)
 
@@ -204,10 +207,9 @@ class Functions:
         return limits_of(region, self._settings.account_concurrency)
 
     def _recycle(self, stopped: threading.Event) -> None:
-        idle_seconds = self._settings.environment_idle
-        while not self._clock.wait(stopped, idle_seconds / RECYCLES):
+        while not stopped.wait(RECYCLE_SECONDS):
             try:
-                self._pools.recycle(idle_seconds)
+                self._pools.recycle(self._settings.environment_idle)
             except Exception:
                 log.exception("idle environments cannot be ended")
 
@@ -235,11 +237,16 @@ def _current(region: str, name: str, version: str) -> Function | None:
         return None
 
 
-def _payload(body: bytes, limit: int) -> bytes:
-    payload = body or b"{}"
-    if len(payload) > limit:
-        message = f"Request must be smaller than {limit} bytes for the InvokeFunction operation"
-        raise AwsError("RequestTooLargeException", message, members={"Type": "User"})
+def _payload(body: bytes, invocation_type: str) -> bytes:
+    payload, size = body or b"{}", len(body)
+    message = ""
+    if size > MAX_PAYLOAD_BYTES:
+        message = f"Request must be smaller than {MAX_PAYLOAD_BYTES} bytes for the InvokeFunction operation"
+    elif invocation_type == "Event" and size > MAX_EVENT_BYTES:
+        message = f"{size} byte payload is too large for the Event invocation type (limit {MAX_EVENT_BYTES} bytes)"
+    if message:
+        # This is the code that Lambda answers; its documentation calls it RequestTooLargeException.
+        raise AwsError("RequestEntityTooLargeException", message, status=413, members={"Type": "User"})
     try:
         json.loads(payload)
     except (ValueError, RecursionError) as error:

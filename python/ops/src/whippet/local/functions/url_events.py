@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,11 @@ from urllib.parse import parse_qsl
 
 #: Headers with which a caller proves who they are, which are none of the function's business.
 SECRETS = ("authorization", "x-amz-security-token")
+#: Headers that say how an answer is sent, which a function cannot know.
+MADE_BY_SERVER = ("connection", "content-length", "transfer-encoding")
+#: https://www.rfc-editor.org/rfc/rfc9110#name-fields
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 
 
 class BadResultError(Exception):
@@ -158,12 +164,18 @@ def answer_of(payload: bytes) -> UrlResponse:
         status = int(result["statusCode"])
         body = result.get("body") or ""
         data = base64.b64decode(body, validate=True) if result.get("isBase64Encoded") else body.encode()
-        headers = [(str(name), _header(value)) for name, value in (result.get("headers") or {}).items()]
+        headers = [
+            (name, _header(value))
+            for name, value in (result.get("headers") or {}).items()
+            if name.lower() not in MADE_BY_SERVER
+        ]
         cookies = [("Set-Cookie", _header(cookie)) for cookie in result.get("cookies") or []]
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
         raise BadResultError(f"the result is no answer: {error}") from error
-    if not 100 <= status <= 599:
+    if not 200 <= status <= 599:
         raise BadResultError(f"{status} is no status")
+    if not all(HEADER_NAME.fullmatch(name) for name, _ in headers):
+        raise BadResultError("a header has a name that HTTP does not know")
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers.append(("Content-Type", "application/json"))
     return UrlResponse(status, data, (*headers, *cookies))
@@ -172,8 +184,8 @@ def answer_of(payload: bytes) -> UrlResponse:
 def _header(value: object) -> str:
     """The value of a header, in one line: what follows a line break would be taken for another one."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    if any(character in text for character in "\r\n\0"):
-        raise ValueError("a header has a line break")
+    if not HEADER_VALUE.fullmatch(text):
+        raise ValueError("a header has a value that HTTP does not know")
     return text
 
 

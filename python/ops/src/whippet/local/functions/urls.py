@@ -34,7 +34,6 @@ from whippet.local.functions.records import (
     function_arn,
     named_by,
     qualified,
-    split_name,
     timestamp,
 )
 from whippet.local.functions.url_events import BadResultError, Cors, UrlRequest, answer_of, event_of
@@ -146,7 +145,7 @@ class Urls:
 
         https://docs.aws.amazon.com/lambda/latest/api/API_ListFunctionUrlConfigs.html
         """
-        name, _ = split_name(call.labels["FunctionName"])
+        name, _ = named_by(call)
         find(call.region, name)
         found = [url for url in _all(call.region).values() if url.name == name]
         return answer(call, {"FunctionUrlConfigs": [self._told(call.region, url) for url in found]})
@@ -194,7 +193,7 @@ class Urls:
                 return _refusal(429, "Too Many Requests", error.headers), target
             if error.code == "AccessDeniedException":
                 return _refusal(403, str(error)), target
-            if error.code == "RequestTooLargeException":
+            if error.code == "RequestEntityTooLargeException":
                 return _refusal(413, str(error)), target
             log.warning("the URL of function %s: %s", url.name, error)
             return _refusal(403 if error.status == 403 else 502, str(error)), target
@@ -223,7 +222,7 @@ class Urls:
         )
         payload = json.dumps(event).encode()
         if len(payload) > MAX_PAYLOAD_BYTES:
-            raise AwsError("RequestTooLargeException", "Request Entity Too Large")
+            raise AwsError("RequestEntityTooLargeException", "Request Entity Too Large")
         outcome = self._invoker.invoke(target, payload, request_id)
         told = {"x-amzn-RequestId": request_id}
         if outcome.is_error:
