@@ -5,12 +5,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# checkov pins other versions of boto3 than Whippet does.
+CHECKOV := .venv-checkov
 PACKAGES := python/training python/serving python/lambda python/ops
 # A folder of photos, SPLIT/CLASS/* or CLASS/*; empty means the built-in sample set.
 DATA ?=
 export DATA
 
-.PHONY: help demo test lint types fast-tests e2e format bench-demo bench-serving constraints clean
+.PHONY: help demo test lint types checkov docs fast-tests e2e format bench-demo bench-serving constraints clean
 
 help:  ## list the commands
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -18,7 +20,7 @@ help:  ## list the commands
 demo: $(VENV)/.packages  ## train, deploy to local AWS with Terraform, classify photos through the Lambda (DATA=dir for your own)
 	@$(BIN)/whippet demo $(if $(DATA),--data "$(DATA)")
 
-test: lint types fast-tests e2e  ## everything CI runs
+test: lint types checkov fast-tests e2e  ## everything CI runs
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff check .
@@ -27,6 +29,12 @@ lint: $(VENV)/.tools
 
 types: $(VENV)/.tools
 	$(BIN)/mypy
+
+checkov: $(CHECKOV)/.installed
+	$(CHECKOV)/bin/checkov --directory terraform --framework terraform --quiet --compact
+
+docs: $(VENV)/.tools  ## write what the documentation says of the Terraform code from that code
+	$(BIN)/python scripts/terraform_docs.py
 
 fast-tests: $(VENV)/.tools
 	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/terraform tests/integration
@@ -61,6 +69,11 @@ $(VENV)/bin/python:
 $(VENV)/.packages: $(VENV)/bin/python constraints.txt $(PACKAGES:=/pyproject.toml)
 	@echo "Installing Whippet into $(VENV) (PyTorch and OpenVINO are about 6 GB; some minutes, once)"
 	$(BIN)/pip install --quiet --constraint constraints.txt $(PACKAGES:%=--editable %)
+	@touch $@
+
+$(CHECKOV)/.installed: requirements-checkov.txt
+	$(PYTHON) -m venv $(CHECKOV)
+	$(CHECKOV)/bin/pip install --quiet --requirement requirements-checkov.txt
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.packages requirements-dev.txt
