@@ -1,0 +1,66 @@
+locals {
+  # What expires, and where; the rest is kept until someone deletes it.
+  expirations = {
+    models       = { "checkpoints/" = var.retention_days.checkpoints }
+    code         = {}
+    data_capture = { "" = var.retention_days.data_capture }
+    logs         = { "" = var.retention_days.logs }
+  }
+}
+
+resource "aws_s3_bucket_lifecycle_configuration" "this" {
+  for_each = aws_s3_bucket.this
+
+  bucket = each.value.id
+
+  rule {
+    id     = "incomplete-uploads"
+    status = "Enabled"
+
+    filter {}
+
+    abort_incomplete_multipart_upload {
+      days_after_initiation = var.retention_days.incomplete_uploads
+    }
+  }
+
+  rule {
+    id     = "noncurrent-versions"
+    status = "Enabled"
+
+    filter {}
+
+    noncurrent_version_expiration {
+      noncurrent_days = var.retention_days.noncurrent
+    }
+
+    # A delete marker whose versions are all gone hides nothing.
+    dynamic "expiration" {
+      for_each = contains(keys(local.expirations[each.key]), "") ? [] : [true]
+
+      content {
+        expired_object_delete_marker = true
+      }
+    }
+  }
+
+  dynamic "rule" {
+    for_each = local.expirations[each.key]
+
+    content {
+      id     = rule.key == "" ? "expire" : "expire-${trimsuffix(rule.key, "/")}"
+      status = "Enabled"
+
+      filter {
+        prefix = rule.key
+      }
+
+      expiration {
+        days = rule.value
+      }
+    }
+  }
+
+  # Noncurrent versions are those of a versioned bucket.
+  depends_on = [aws_s3_bucket_versioning.this]
+}
