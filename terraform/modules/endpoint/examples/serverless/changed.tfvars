@@ -1,0 +1,1 @@
+memory_size_mb = 4096
