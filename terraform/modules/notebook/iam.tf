@@ -1,40 +1,76 @@
-data "aws_partition" "this" {}
-
 locals {
-  bucket_arn = "arn:${data.aws_partition.this.partition}:s3:::${var.bucket}"
+  bucket_arn = "arn:${local.partition}:s3:::${var.bucket}"
+  # SageMaker writes names in ARNs in lower case.
+  notebook_arn = "arn:${local.partition}:sagemaker:${local.region}:${local.account}:notebook-instance/${lower(var.name)}"
+  log_group    = "arn:${local.partition}:logs:${local.region}:${local.account}:log-group:/aws/sagemaker/NotebookInstances"
+  prefixes     = concat(var.read_prefixes, [var.notebooks_prefix, var.write_prefix])
 
-  statements = [
-    {
-      Sid       = "ListArtifacts"
-      Effect    = "Allow"
-      Action    = ["s3:ListBucket"]
-      Resource  = [local.bucket_arn]
-      Condition = { StringLike = { "s3:prefix" = [for prefix in concat(var.read_prefixes, [var.write_prefix]) : "${prefix}*"] } }
-    },
-    {
-      Sid      = "ReadArtifacts"
-      Effect   = "Allow"
-      Action   = ["s3:GetObject"]
-      Resource = [for prefix in concat(var.read_prefixes, [var.write_prefix]) : "${local.bucket_arn}/${prefix}*"]
-    },
-    {
-      Sid      = "WriteArtifacts"
-      Effect   = "Allow"
-      Action   = ["s3:PutObject"]
-      Resource = ["${local.bucket_arn}/${var.write_prefix}*"]
-    },
-    {
-      Sid      = "AskEndpoint"
-      Effect   = "Allow"
-      Action   = ["sagemaker:InvokeEndpoint"]
-      Resource = [var.endpoint_arn]
-    },
-  ]
+  statements = concat(
+    [
+      {
+        Sid       = "ListArtifacts"
+        Effect    = "Allow"
+        Action    = ["s3:ListBucket"]
+        Resource  = [local.bucket_arn]
+        Condition = { StringLike = { "s3:prefix" = [for prefix in local.prefixes : "${prefix}*"] } }
+      },
+      {
+        Sid      = "ReadArtifacts"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject"]
+        Resource = [for prefix in local.prefixes : "${local.bucket_arn}/${prefix}*"]
+      },
+      {
+        Sid      = "WriteArtifacts"
+        Effect   = "Allow"
+        Action   = ["s3:PutObject"]
+        Resource = ["${local.bucket_arn}/${var.write_prefix}*"]
+      },
+      {
+        # SageMaker itself writes the notebook's logs, with the notebook's role:
+        # https://docs.aws.amazon.com/sagemaker/latest/dg/logging-cloudwatch.html
+        Sid      = "WriteLogs"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+        Resource = [local.log_group, "${local.log_group}:log-stream:${var.name}/*"]
+      },
+    ],
+    var.idle_minutes == null ? [] : [
+      {
+        Sid      = "StopItself"
+        Effect   = "Allow"
+        Action   = ["sagemaker:StopNotebookInstance"]
+        Resource = [local.notebook_arn]
+      },
+    ],
+    var.endpoint_arn == null ? [] : [
+      {
+        Sid      = "AskEndpoint"
+        Effect   = "Allow"
+        Action   = ["sagemaker:InvokeEndpoint"]
+        Resource = [var.endpoint_arn]
+      },
+    ],
+    var.kms_key_arn == null ? [] : [
+      {
+        Sid      = "UseKeyForArtifacts"
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource = [var.kms_key_alias == null ? var.kms_key_arn : "arn:${local.partition}:kms:${local.region}:${local.account}:key/*"]
+        Condition = merge(
+          { StringEquals = { "kms:ViaService" = "s3.${local.region}.amazonaws.com" } },
+          # https://docs.aws.amazon.com/kms/latest/developerguide/alias-authorization.html
+          var.kms_key_alias == null ? {} : { "ForAnyValue:StringEquals" = { "kms:ResourceAliases" = [var.kms_key_alias] } },
+        )
+      },
+    ],
+  )
 }
 
 resource "aws_iam_role" "this" {
-  name        = "${var.name}-notebook"
-  description = "What code in the notebook ${var.name} may do"
+  name                 = "${var.name}-notebook"
+  description          = "What code in the notebook ${var.name} may do"
+  permissions_boundary = var.permissions_boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -42,12 +78,13 @@ resource "aws_iam_role" "this" {
       Effect    = "Allow"
       Action    = "sts:AssumeRole"
       Principal = { Service = "sagemaker.amazonaws.com" }
+      Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
     }]
   })
 }
 
 resource "aws_iam_role_policy" "this" {
   name   = "explore"
-  role   = aws_iam_role.this.id
+  role   = aws_iam_role.this.name
   policy = jsonencode({ Version = "2012-10-17", Statement = local.statements })
 }

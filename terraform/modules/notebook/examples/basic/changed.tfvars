@@ -1,0 +1,1 @@
+instance_type = "ml.t3.large"

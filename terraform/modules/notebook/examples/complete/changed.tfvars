@@ -1,0 +1,3 @@
+idle_minutes  = 120
+volume_size   = 30
+endpoint_name = "cats"

@@ -1,0 +1,105 @@
+# A notebook in a private subnet, with a notebook in place, a key of its own and a permission boundary.
+
+provider "aws" {
+  region = "us-east-1"
+}
+
+variable "idle_minutes" {
+  description = "Minutes after which an unused notebook stops."
+  type        = number
+  default     = 30
+}
+
+variable "volume_size" {
+  description = "Size of the disk in GB."
+  type        = number
+  default     = 20
+}
+
+variable "endpoint_name" {
+  description = "Endpoint that the notebook may ask."
+  type        = string
+  default     = "breeds"
+}
+
+data "aws_caller_identity" "this" {}
+
+locals {
+  account = data.aws_caller_identity.this.account_id
+}
+
+resource "aws_vpc" "this" {
+  cidr_block           = "10.0.0.0/24"
+  enable_dns_hostnames = true
+}
+
+resource "aws_subnet" "private" {
+  vpc_id     = aws_vpc.this.id
+  cidr_block = "10.0.0.0/26"
+}
+
+resource "aws_security_group" "notebook" {
+  name        = "notebook-complete"
+  description = "Nothing in, HTTPS out"
+  vpc_id      = aws_vpc.this.id
+
+  egress {
+    description = "HTTPS to the VPC's endpoints"
+    protocol    = "tcp"
+    from_port   = 443
+    to_port     = 443
+    cidr_blocks = [aws_vpc.this.cidr_block]
+  }
+}
+
+resource "aws_s3_bucket" "photos" {
+  bucket        = "notebook-complete-${local.account}"
+  force_destroy = true
+}
+
+resource "aws_kms_key" "this" {
+  description             = "The notebook's disk and the bucket"
+  enable_key_rotation     = true
+  deletion_window_in_days = 7
+}
+
+resource "aws_kms_alias" "this" {
+  name          = "alias/notebook-complete"
+  target_key_id = aws_kms_key.this.key_id
+}
+
+resource "aws_iam_policy" "boundary" {
+  name = "notebook-complete-boundary"
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect   = "Allow"
+      Action   = ["s3:*", "logs:*", "kms:*", "sagemaker:InvokeEndpoint", "sagemaker:StopNotebookInstance"]
+      Resource = "*"
+    }]
+  })
+}
+
+module "notebook" {
+  source = "../.."
+
+  name                     = "notebook-complete"
+  bucket                   = aws_s3_bucket.photos.bucket
+  read_prefixes            = ["data/"]
+  write_prefix             = "runs/"
+  notebook_files           = ["${path.module}/hello.ipynb"]
+  endpoint_arn             = "arn:aws:sagemaker:us-east-1:${local.account}:endpoint/${var.endpoint_name}"
+  instance_type            = "ml.t3.medium"
+  volume_size              = var.volume_size
+  idle_minutes             = var.idle_minutes
+  subnet_id                = aws_subnet.private.id
+  security_group_ids       = [aws_security_group.notebook.id]
+  kms_key_arn              = aws_kms_key.this.arn
+  kms_key_alias            = aws_kms_alias.this.name
+  permissions_boundary_arn = aws_iam_policy.boundary.arn
+}
+
+output "open_command" {
+  description = "Command that prints the notebook's address."
+  value       = module.notebook.open_command
+}
