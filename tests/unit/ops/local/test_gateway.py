@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import http.client
+import io
 import json
 import socket
 import urllib.error
@@ -79,6 +81,24 @@ def test_large_objects_go_in_and_out_whole(local_aws: Any) -> None:
     s3.put_object(Bucket="photos", Key="big", Body=body)
     assert s3.get_object(Bucket="photos", Key="big")["Body"].read() == body
     assert s3.head_object(Bucket="photos", Key="big")["ContentLength"] == len(body)
+
+
+def test_a_body_takes_no_memory_once_it_is_answered(local_aws: Any) -> None:
+    local_aws.create_endpoint()
+    local_aws.client("s3").create_bucket(Bucket="photos")
+    body = b"photo" + bytes(1_234_567)
+
+    def kept() -> int:
+        found = [one for one in gc.get_objects() if isinstance(one, io.BytesIO) and not one.closed]
+        return sum(one.getbuffer().nbytes == len(body) for one in found)
+
+    gc.disable()  # it may not run for a thousand calls
+    try:
+        local_aws.client("s3").put_object(Bucket="photos", Key="a.jpg", Body=body)
+        local_aws.client("sagemaker-runtime").invoke_endpoint(EndpointName="endpoint", Body=body)
+        local_aws.eventually(lambda: kept() == 0)
+    finally:
+        gc.enable()
 
 
 def test_the_status_names_what_runs(local_aws: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any
 
+from flask import Flask
 from moto.backends import get_backend
 from moto.core.request import Request
 from moto.core.routing import get_service_router
@@ -57,6 +58,17 @@ WARM_SERVICES = ("sts", "s3", "iam", "sagemaker", "sagemaker-runtime", "lambda",
 MOTO_NAMES = {"sagemaker-runtime": "sagemakerruntime"}
 
 
+def _moto_app(service: Any) -> Flask:
+    """Moto's application for a service, without Flask's debug mode.
+
+    That makes a class for each request, which keeps the request's body until the next garbage collection.
+    """
+    app = create_backend_app(service)
+    app.debug = False
+    app.config["PROPAGATE_EXCEPTIONS"] = True  # `_forward` answers them
+    return app
+
+
 class Gateway:
     """One local AWS: all of its state, behind one WSGI application.
 
@@ -72,7 +84,7 @@ class Gateway:
     def __init__(self, settings: Settings, pid: int, random: Random) -> None:
         self._settings = settings
         self._pid = pid
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto = DomainDispatcherApplication(_moto_app)
         self.clock = Clock(settings.speed)
         self._state = State(settings.state, self.clock)
         self._metrics = Metrics(self.clock)
@@ -94,7 +106,9 @@ class Gateway:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answers one HTTP request, whose body is in memory: it is read more than once."""
-        return self._answer(Request(environ))(environ, start_response)
+        # Not noted in the environment, which it names itself: the body would stay until the next garbage collection.
+        request = Request(environ, populate_request=False)
+        return self._answer(request)(environ, start_response)
 
     def status(self) -> dict[str, Any]:
         """What runs, as `whippet local status` tells it."""
