@@ -12,7 +12,7 @@ from moto.ec2.utils import generate_route_id
 from werkzeug.wrappers import Response
 
 from whippet.local.calls import AwsError, Call, answer
-from whippet.local.gaps import deep_learning_images
+from whippet.local.gaps import deep_learning_images, spot
 from whippet.local.gaps.parameters import with_params
 from whippet.local.services import Forward, Handlers
 from whippet.local.settings import ACCOUNT
@@ -28,7 +28,7 @@ def describe_images(call: Call, forward: Forward) -> Response:
 
 
 def run_instances(call: Call, forward: Forward) -> Response:
-    """RunInstances takes little of a launch template, and forgets what volumes can do and what must not be terminated.
+    """RunInstances takes little of a launch template, and forgets much of what it takes: see `_complete`.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RunInstances.html
     """
@@ -40,20 +40,36 @@ def run_instances(call: Call, forward: Forward) -> Response:
     known = {instance.id for instance in _backend(call).all_instances()}
     response = forward(with_params(call, params))
     if response.status_code == 200:
-        volumes = {
-            mapping.get("DeviceName"): mapping.get("Ebs", {}) for mapping in params.get("BlockDeviceMappings", ())
-        }
         for instance in _backend(call).all_instances():
             if instance.id not in known:
-                instance.disable_api_termination = bool(params.get("DisableApiTermination"))
-                for device, block in instance.block_device_mapping.items():
-                    volume = _backend(call).get_volume(block.volume_id)
-                    asked = volumes.get(device, {})
-                    if volume.volume_type == "gp3":
-                        volume.iops = asked.get("Iops", GP3_IOPS)
-                        volume.throughput = asked.get("Throughput", GP3_THROUGHPUT)
-                    elif "Iops" in asked:
-                        volume.iops = asked["Iops"]
+                _complete(_backend(call), instance, params)
+    return response
+
+
+def _complete(backend: Any, instance: Any, params: dict[str, Any]) -> None:
+    """Gives a new instance what moto forgets: termination protection, its market, and what its volumes can do."""
+    instance.disable_api_termination = bool(params.get("DisableApiTermination"))
+    if (market := params.get("InstanceMarketOptions", {})).get("MarketType") == "spot":
+        spot.open_request(backend, instance, market.get("SpotOptions", {}))
+    asked = {mapping.get("DeviceName"): mapping.get("Ebs", {}) for mapping in params.get("BlockDeviceMappings", ())}
+    for device, block in instance.block_device_mapping.items():
+        volume, wanted = backend.get_volume(block.volume_id), asked.get(device, {})
+        if volume.volume_type == "gp3":
+            volume.iops = wanted.get("Iops", GP3_IOPS)
+            volume.throughput = wanted.get("Throughput", GP3_THROUGHPUT)
+        elif "Iops" in wanted:
+            volume.iops = wanted["Iops"]
+
+
+def terminate_instances(call: Call, forward: Forward) -> Response:
+    """TerminateInstances leaves the request of a Spot Instance active.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html
+    """
+    response = forward(call)
+    if response.status_code == 200:
+        for instance in call.params["InstanceIds"]:
+            spot.close_request(_backend(call), _backend(call).get_instance(instance))
     return response
 
 
@@ -230,5 +246,6 @@ HANDLERS: Handlers = {
     ("ec2", "ModifyVpcEndpoint"): modify_vpc_endpoint,
     ("ec2", "MonitorInstances"): monitor_instances,
     ("ec2", "RunInstances"): run_instances,
+    ("ec2", "TerminateInstances"): terminate_instances,
     ("ec2", "UnmonitorInstances"): unmonitor_instances,
 }
