@@ -127,6 +127,27 @@ def test_a_spot_instance_has_a_request_which_its_end_closes(local_aws: Any, run:
     assert (request()["State"], request()["Status"]["Code"]) == ("closed", "instance-terminated-by-user")
 
 
+def test_an_interface_goes_with_its_instance_unless_it_was_there_before(local_aws: Any, run: Any) -> None:
+    ec2 = local_aws.client("ec2")
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    interface = ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["NetworkInterfaceId"]
+    attached = run(NetworkInterfaces=[{"DeviceIndex": 0, "NetworkInterfaceId": interface}])
+    instances = [attached["InstanceId"], run(SubnetId=subnet)["InstanceId"], run()["InstanceId"]]
+    ec2.terminate_instances(InstanceIds=instances)
+    left = ec2.describe_network_interfaces()["NetworkInterfaces"]
+    assert [one["NetworkInterfaceId"] for one in left] == [interface]
+
+
+def test_the_interface_of_a_nat_gateway_goes_with_it(local_aws: Any) -> None:
+    ec2 = local_aws.client("ec2")
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    gateway = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=address)["NatGateway"]["NatGatewayId"]
+    ec2.delete_nat_gateway(NatGatewayId=gateway)
+    assert ec2.describe_network_interfaces()["NetworkInterfaces"] == []
+    ec2.release_address(AllocationId=address)
+
+
 def test_an_instance_takes_all_of_its_launch_template_that_it_is_not_given(
     local_aws: Any, run: Any, image: str
 ) -> None:

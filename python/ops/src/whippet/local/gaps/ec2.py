@@ -47,8 +47,18 @@ def run_instances(call: Call, forward: Forward) -> Response:
 
 
 def _complete(backend: Any, instance: Any, params: dict[str, Any]) -> None:
-    """Gives a new instance what moto forgets: termination protection, its market, and what its volumes can do."""
+    """Gives a new instance what moto forgets: its market, what its volumes can do, and what must end with it or not.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-eni.html
+    """
     instance.disable_api_termination = bool(params.get("DisableApiTermination"))
+    outlasting = {
+        interface["DeviceIndex"]
+        for interface in params.get("NetworkInterfaces", ())
+        if not interface.get("DeleteOnTermination", "NetworkInterfaceId" not in interface)
+    }
+    for index, interface in instance.nics.items():
+        interface.delete_on_termination = index not in outlasting
     if (market := params.get("InstanceMarketOptions", {})).get("MarketType") == "spot":
         spot.open_request(backend, instance, market.get("SpotOptions", {}))
     asked = {mapping.get("DeviceName"): mapping.get("Ebs", {}) for mapping in params.get("BlockDeviceMappings", ())}
@@ -221,6 +231,18 @@ def delete_vpc_endpoints(call: Call, forward: Forward) -> Response:
     return forward(call)
 
 
+def delete_nat_gateway(call: Call, forward: Forward) -> Response:
+    """DeleteNatGateway leaves the network interface.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteNatGateway.html
+    """
+    response = forward(call)
+    if response.status_code == 200:
+        interface = _backend(call).nat_gateways[call.params["NatGatewayId"]]._eni
+        _backend(call).enis.pop(interface.id, None)
+    return response
+
+
 def _description_of_rule(rule: SecurityGroupRule) -> str | None:
     """A rule's description, which moto forgets where the rule names another group.
 
@@ -238,6 +260,7 @@ setattr(SecurityGroupRule, "description", property(_description_of_rule))  # noq
 
 HANDLERS: Handlers = {
     ("ec2", "CreateLaunchTemplate"): create_launch_template,
+    ("ec2", "DeleteNatGateway"): delete_nat_gateway,
     ("ec2", "DeleteVpcEndpoints"): delete_vpc_endpoints,
     ("ec2", "DescribeImages"): describe_images,
     ("ec2", "DescribeLaunchTemplates"): describe_launch_templates,
