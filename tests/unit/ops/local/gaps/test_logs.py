@@ -21,3 +21,17 @@ def test_a_log_group_that_is_none_gets_no_key(local_aws: Any) -> None:
     logs = local_aws.client("logs")
     with pytest.raises(logs.exceptions.ResourceNotFoundException):
         logs.associate_kms_key(logGroupName="group", kmsKeyId="arn:aws:kms:us-east-1:123456789012:key/1")
+
+
+def test_a_metric_filter_is_changed_and_goes_with_its_log_group(local_aws: Any) -> None:
+    logs = local_aws.client("logs")
+    metric = {"metricName": "Errors", "metricNamespace": "Dogs", "metricValue": "1"}
+    for group in ("group", "other"):
+        logs.create_log_group(logGroupName=group)
+        for pattern in ("ERROR", "CRITICAL"):
+            logs.put_metric_filter(
+                logGroupName=group, filterName="errors", filterPattern=pattern, metricTransformations=[metric]
+            )
+    logs.delete_log_group(logGroupName="other")
+    [found] = logs.describe_metric_filters()["metricFilters"]
+    assert (found["logGroupName"], found["filterPattern"]) == ("group", "CRITICAL")
