@@ -11,6 +11,9 @@ from typing import Any
 
 import psutil
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 
@@ -21,6 +24,14 @@ def post(url: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
             return response.status, response.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
+
+
+def post_signed(local_aws: Any, service: str, body: bytes, **headers: str) -> tuple[int, bytes]:
+    """What a client is told that signs whatever it sends."""
+    url = f"{local_aws.settings.url}/"
+    request = AWSRequest("POST", url, headers={"Content-Type": "application/x-amz-json-1.1", **headers}, data=body)
+    SigV4Auth(Credentials("test", "test"), service, "us-east-1").add_auth(request)
+    return post(url, body, **dict(request.headers.items()))
 
 
 def test_a_call_that_is_not_signed_is_refused(local_aws: Any) -> None:
@@ -39,6 +50,32 @@ def test_what_moto_does_not_implement_fails_at_once_and_for_good(local_aws: Any)
         "Code": "NotImplemented",
         "Message": "Local AWS does not implement sagemaker:CreateInferenceComponent.",
     }
+
+
+@pytest.mark.parametrize(
+    ("service", "target", "body"),
+    [
+        ("sagemaker", "SageMaker.CreateModel", b"{"),
+        ("sagemaker", "SageMaker.CreateModel", b"3"),
+        ("sagemaker", "SageMaker.CreateModel", b"\xff"),
+        ("sagemaker", "SageMaker.CreateModel", b"[" * 100_000),
+        ("sagemaker", "SageMaker.CreateModel", b'{"ModelName":' * 3000 + b"1" + b"}" * 3000),
+        ("sagemaker", "SageMaker.CreateModel", b'{"ModelName": ' + b"1" * 5000 + b"}"),
+        ("sagemaker", "SageMaker.ListModels", b'{"CreationTimeAfter": 1e300}'),
+        ("sagemaker", "SageMaker.ListTrainingJobs", b'{"CreationTimeAfter": Infinity}'),
+        ("logs", "Logs_20140328.DescribeLogGroups", b"{"),
+    ],
+)
+def test_a_request_that_cannot_be_read_is_the_callers_fault(
+    local_aws: Any, service: str, target: str, body: bytes
+) -> None:
+    status, answer = post_signed(local_aws, service, body, **{"X-Amz-Target": target})
+    assert (status, json.loads(answer)["__type"]) == (400, "SerializationException")
+
+
+def test_a_service_that_nobody_knows_is_not_implemented(local_aws: Any) -> None:
+    status, answer = post_signed(local_aws, "nosuch", b"{}")
+    assert (status, json.loads(answer)["__type"]) == (501, "NotImplemented")
 
 
 def test_everything_else_is_motos(local_aws: Any) -> None:

@@ -110,6 +110,9 @@ class Call:
         if model is None or model.input_shape is None:
             return {}
         try:
+            is_json = self.protocol in ("json", "rest-json") and "payload" not in model.input_shape.serialization
+            if is_json and self.body:
+                json.loads(self.body)  # since moto's parser takes what is no JSON for an empty object
             parsed: dict[str, Any] = PROTOCOL_PARSERS[self.protocol](model, _utc).parse(
                 {
                     "method": self.request.method,
@@ -120,7 +123,7 @@ class Call:
                     "url_params": dict(self.labels),
                 }
             )
-        except (RequestParserError, ValueError, TypeError, AttributeError, KeyError):
+        except (RequestParserError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError):
             raise AwsError("SerializationException", "The request cannot be read.") from None
         return parsed
 

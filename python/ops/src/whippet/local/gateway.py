@@ -22,7 +22,7 @@ from werkzeug.wrappers import Response
 from whippet.local import gaps
 from whippet.local.access.authorisation import authorise
 from whippet.local.access.handlers import HANDLERS as ACCESS_HANDLERS
-from whippet.local.calls import AwsError, Call, error_answer, identify, json_answer
+from whippet.local.calls import AwsError, Call, error_answer, identify, json_answer, service_model
 from whippet.local.clock import Clock
 from whippet.local.endpoints.service import Endpoints
 from whippet.local.functions import runtime
@@ -210,6 +210,8 @@ class Gateway:
         environ = call.request.environ
         environ["wsgi.input"].seek(0)
         try:
+            if service_model(call.service) is None:
+                raise NotImplementedError
             return Response.from_app(self._moto, environ, buffered=True)
         except NotImplementedError:
             message = f"Local AWS does not implement {call.service}:{call.operation or call.request.path}."
