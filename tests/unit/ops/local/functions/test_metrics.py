@@ -40,9 +40,10 @@ class Metrics:
             Period=3600,
             Statistics=[statistic],
         )["Datapoints"]
-        values = [point[statistic] for point in points]
-        combined = {"Sum": sum, "SampleCount": sum, "Maximum": max, "Minimum": min}[statistic]
-        return combined(values) if values else None
+        values: list[float] = [point[statistic] for point in points]
+        if not values or statistic in ("Sum", "SampleCount"):
+            return sum(values) if values else None
+        return max(values) if statistic == "Maximum" else min(values)
 
     def unit(self, name: str) -> str:
         """The unit of a metric of the function."""
