@@ -129,6 +129,8 @@ def _check_scope(call: Call, signature: Signature, refusals: Refusals) -> None:
 def _regions_of(service: str) -> frozenset[str]:
     """The regions that a service is in; none where it is in all at once, as IAM is."""
     session = AccountSpecificBackend.get_session()  # moto's own, which has read botocore's list
+    if not session.get_available_regions(service):  # in the partition `aws`; Budgets has regions in another one only
+        return frozenset()
     partitions = session.get_available_partitions()
     return frozenset(region for one in partitions for region in session.get_available_regions(service, one))
 
