@@ -31,6 +31,7 @@ from whippet.local.jobs.service import Jobs
 from whippet.local.monitoring.evaluator import Evaluator
 from whippet.local.monitoring.metrics import Metrics
 from whippet.local.monitoring.service import Monitoring
+from whippet.local.pages import refuse_pages
 from whippet.local.scaling.engine import Engine
 from whippet.local.scaling.service import Scaling
 from whippet.local.scaling.targets import Scalable
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 STATUS_PATH = "/_whippet/status"
 RESET_PATH = "/_whippet/reset"
 SPEED_PATH = "/_whippet/speed"
-#: A header that a web page cannot send to another origin without asking first: no page can empty local AWS.
+#: A header that no form and no link of a web page can send: see also `pages`.
 CONTROL_HEADER = "X-Whippet-Control"
 
 #: Operations that change nothing which should survive.
@@ -179,10 +180,11 @@ class Gateway:
     def _answer(self, request: Request) -> Response:
         service, protocol = "", "json"
         try:
+            if (answered := self._functions.answer_url(request)) is not None:
+                return answered  # to web pages too, where the URL says so
+            refuse_pages(request)
             if (own := self._own_answer(request)) is not None:
                 return own
-            if (answered := self._functions.answer_url(request)) is not None:
-                return answered
             call = identify(request)
             service, protocol = call.service, call.protocol
             authorise(call)
