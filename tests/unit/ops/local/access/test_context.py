@@ -105,6 +105,7 @@ def test_conditions_see_what_a_call_asks_for(
         ("aws:RequestedRegion", "eu-west-1", False),
         ("aws:SecureTransport", "true", True),
         ("aws:ViaAWSService", "false", True),
+        ("aws:PrincipalIsAWSService", "false", True),
         ("aws:ResourceAccount", ACCOUNT, True),
         ("aws:SourceArn", "*", False),
         ("aws:SourceVpc", "*", False),
