@@ -180,9 +180,9 @@ def test_no_process_outlives_it_however_it_ends(daemon: Any, number: signal.Sign
 
 
 def test_down_ends_one_that_does_not_answer(daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "ANSWER_TIMEOUT", 0.5)
     status = daemon.up()
     start_a_function(daemon)
+    monkeypatch.setattr(control, "ANSWER_TIMEOUT", 0.5)
     os.kill(status.pid, signal.SIGSTOP)
     with pytest.raises(control.LocalAwsError, match="does not answer"):
         control.status(daemon.port)
