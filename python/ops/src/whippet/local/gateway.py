@@ -12,6 +12,7 @@ from typing import Any
 
 from flask import Flask
 from moto.backends import get_backend
+from moto.core.exceptions import ServiceException
 from moto.core.request import Request
 from moto.core.routing import get_service_router
 from moto.moto_api._internal.models import moto_api_backend
@@ -194,6 +195,8 @@ class Gateway:
                 return self._handle(call)
         except AwsError as error:
             return error_answer(error, service, protocol)
+        except ServiceException as error:  # of moto, for what a handler has looked for in its records
+            return error_answer(AwsError(error.code, error.message), service, protocol)
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
             failure = AwsError("InternalFailure", "Local AWS failed: its log says why.", status=500)

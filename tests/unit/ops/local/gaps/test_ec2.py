@@ -244,3 +244,40 @@ def test_the_rule_for_another_group_keeps_its_description(local_aws: Any) -> Non
     )
     rules = ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": [first]}])["SecurityGroupRules"]
     assert "HTTPS of the instances" in [rule.get("Description") for rule in rules]
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "code"),
+    [
+        ("modify_instance_attribute", {"InstanceId": "i-1", "EbsOptimized": {"Value": True}}, "InvalidInstanceID"),
+        ("monitor_instances", {"InstanceIds": ["i-1"]}, "InvalidInstanceID"),
+        ("delete_nat_gateway", {"NatGatewayId": "nat-1"}, "NatGatewayNotFound"),
+        (
+            "run_instances",
+            {"MinCount": 1, "MaxCount": 1, "LaunchTemplate": {"LaunchTemplateName": "none"}},
+            "InvalidLaunchTemplateName",
+        ),
+    ],
+)
+def test_what_is_not_there_is_not_found(local_aws: Any, operation: str, arguments: dict[str, Any], code: str) -> None:
+    with pytest.raises(ClientError) as refused:
+        getattr(local_aws.client("ec2"), operation)(**arguments)
+    assert refused.value.response["Error"]["Code"].startswith(code)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"Groups": ["sg-1"]}, "InvalidGroup.NotFound"),
+        (
+            {"BlockDeviceMappings": [{"DeviceName": "/dev/none", "Ebs": {"DeleteOnTermination": True}}]},
+            "InvalidInstanceAttributeValue",
+        ),
+    ],
+)
+def test_an_instance_is_not_given_what_is_not_there(
+    local_aws: Any, run: Any, change: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(ClientError) as refused:
+        local_aws.client("ec2").modify_instance_attribute(InstanceId=run()["InstanceId"], **change)
+    assert refused.value.response["Error"]["Code"] == code

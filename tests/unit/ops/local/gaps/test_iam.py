@@ -32,6 +32,8 @@ def test_updating_one_thing_of_a_role_leaves_the_other(local_aws: Any) -> None:
     iam.update_role(RoleName="role", Description="Serves")
     role = iam.get_role(RoleName="role")["Role"]
     assert (role["Description"], role["MaxSessionDuration"]) == ("Serves", 7200)
+    with pytest.raises(iam.exceptions.NoSuchEntityException, match="cannot be found"):
+        iam.update_role(RoleName="none", Description="Trains")
 
 
 def test_the_clients_of_an_identity_provider_can_be_changed(local_aws: Any) -> None:

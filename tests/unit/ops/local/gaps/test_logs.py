@@ -17,10 +17,15 @@ def test_a_log_group_can_be_given_a_key_and_lose_it(local_aws: Any, named: dict[
     assert "kmsKeyId" not in logs.describe_log_groups()["logGroups"][0]
 
 
-def test_a_log_group_that_is_none_gets_no_key(local_aws: Any) -> None:
+def test_a_log_group_that_is_none_gets_neither_key_nor_filter(local_aws: Any) -> None:
     logs = local_aws.client("logs")
     with pytest.raises(logs.exceptions.ResourceNotFoundException):
         logs.associate_kms_key(logGroupName="group", kmsKeyId="arn:aws:kms:us-east-1:123456789012:key/1")
+    metric = {"metricName": "Errors", "metricNamespace": "Dogs", "metricValue": "1"}
+    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+        logs.put_metric_filter(
+            logGroupName="group", filterName="errors", filterPattern="ERROR", metricTransformations=[metric]
+        )
 
 
 def test_a_metric_filter_is_changed_and_goes_with_its_log_group(local_aws: Any) -> None:

@@ -131,12 +131,22 @@ def modify_instance_attribute(call: Call, forward: Forward) -> Response:
             value = Base64EncodedString.from_raw_bytes(value)
         setattr(instance, INSTANCE_ATTRIBUTES[name], value)
     for mapping in params.get("BlockDeviceMappings", ()):
-        device = instance.block_device_mapping[mapping["DeviceName"]]
+        device = instance.block_device_mapping.get(mapping["DeviceName"])
+        if device is None:
+            message = f"No device is currently mapped at {mapping['DeviceName']}"
+            raise AwsError("InvalidInstanceAttributeValue", message)
         device.delete_on_termination = mapping["Ebs"]["DeleteOnTermination"]
     if groups := params.get("Groups"):
-        instance.security_groups = [_backend(call).get_security_group_from_id(group) for group in groups]
+        instance.security_groups = [_security_group(call, group) for group in groups]
         instance.nics[0]._group_set = list(instance.security_groups)
     return answer(call)
+
+
+def _security_group(call: Call, identifier: str) -> Any:
+    group = _backend(call).get_security_group_from_id(identifier)
+    if group is None:
+        raise AwsError("InvalidGroup.NotFound", f"The security group '{identifier}' does not exist")
+    return group
 
 
 def monitor_instances(call: Call, forward: Forward) -> Response:
@@ -232,15 +242,16 @@ def delete_vpc_endpoints(call: Call, forward: Forward) -> Response:
 
 
 def delete_nat_gateway(call: Call, forward: Forward) -> Response:
-    """DeleteNatGateway leaves the network interface.
+    """DeleteNatGateway leaves the network interface, and fails where there is no such gateway.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteNatGateway.html
     """
-    response = forward(call)
-    if response.status_code == 200:
-        interface = _backend(call).nat_gateways[call.params["NatGatewayId"]]._eni
-        _backend(call).enis.pop(interface.id, None)
-    return response
+    name = call.params["NatGatewayId"]
+    gateway = _backend(call).nat_gateways.get(name)
+    if gateway is None:
+        raise AwsError("NatGatewayNotFound", f"NatGateway {name} was not found")
+    _backend(call).enis.pop(gateway._eni.id, None)
+    return forward(call)
 
 
 def _description_of_rule(rule: SecurityGroupRule) -> str | None:

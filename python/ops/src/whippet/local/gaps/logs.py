@@ -31,10 +31,11 @@ def disassociate_key(call: Call, forward: Forward) -> Response:
 
 
 def put_metric_filter(call: Call, forward: Forward) -> Response:
-    """PutMetricFilter adds a filter where it should change the one of that name.
+    """PutMetricFilter adds a filter where it should change the one of that name, also to no log group at all.
 
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutMetricFilter.html
     """
+    _group(call)
     response = forward(call)
     if response.status_code == 200:
         group, name = call.params["logGroupName"], call.params["filterName"]
