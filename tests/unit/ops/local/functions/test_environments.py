@@ -82,7 +82,7 @@ def test_an_environment_without_work_is_ended_after_a_while(local_aws: Any, func
     fast_clock.speed = local_aws.settings.environment_idle * 5
     local_aws.eventually(lambda: function.environments() == (0, 0))
     local_aws.eventually(lambda: not function.pids())
-    assert not ticks.parent.exists()
+    local_aws.eventually(lambda: not ticks.parent.exists())
     assert function.invoke() != str(ticks)
 
 

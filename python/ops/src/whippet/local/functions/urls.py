@@ -192,12 +192,10 @@ class Urls:
         except AwsError as error:
             if error.code == "TooManyRequestsException":
                 return _refusal(429, "Too Many Requests", error.headers), target
-            if error.code == "AccessDeniedException":
-                return _refusal(403, str(error)), target
-            if error.code == "RequestEntityTooLargeException":
-                return _refusal(413, str(error)), target
+            if error.status in (403, 413):
+                return _refusal(error.status, str(error)), target
             log.warning("the URL of function %s: %s", url.name, error)
-            return _refusal(403 if error.status == 403 else 502, str(error)), target
+            return _refusal(502, "Internal Server Error"), target
 
     def _invoke(self, request: Request, target: Target, url: Url, caller: Principal) -> Response:
         request_id = str(uuid4())
@@ -223,7 +221,7 @@ class Urls:
         )
         payload = json.dumps(event).encode()
         if len(payload) > MAX_PAYLOAD_BYTES:
-            raise AwsError("RequestEntityTooLargeException", "Request Entity Too Large")
+            raise AwsError("RequestEntityTooLargeException", "Request Entity Too Large", status=413)
         outcome = self._invoker.invoke(target, payload, request_id)
         told = {"x-amzn-RequestId": request_id}
         if outcome.is_error:
