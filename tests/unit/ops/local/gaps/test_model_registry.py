@@ -43,12 +43,15 @@ def test_a_version_waits_for_approval_unless_it_is_said(registry: Any) -> None:
         assert described["ModelApprovalStatus"] == status
 
 
-def test_the_number_of_a_version_is_never_given_again(registry: Any) -> None:
-    assert [register(registry).rpartition("/")[2] for _ in range(2)] == ["1", "2"]
-    registry.delete_model_package(ModelPackageName="arn:aws:sagemaker:us-east-1:123456789012:model-package/dogs/2")
+@pytest.mark.parametrize(("deleted", "left"), [("1", "2"), ("2", "1")])
+def test_the_number_of_a_version_is_never_given_again(registry: Any, deleted: str, left: str) -> None:
+    arns = {arn.rpartition("/")[2]: arn for arn in (register(registry), register(registry))}
+    registry.delete_model_package(ModelPackageName=arns[deleted])
     third = register(registry)
     assert third == "arn:aws:sagemaker:us-east-1:123456789012:model-package/dogs/3"
     assert registry.describe_model_package(ModelPackageName=third)["ModelPackageVersion"] == 3
+    listed = registry.list_model_packages(ModelPackageGroupName="dogs")["ModelPackageSummaryList"]
+    assert {one["ModelPackageArn"] for one in listed} == {arns[left], third}
 
 
 def test_updating_one_thing_of_a_version_leaves_the_others(registry: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 from moto.core.types import Base64EncodedString
@@ -17,6 +18,8 @@ from whippet.local.gaps.parameters import with_params
 from whippet.local.services import Forward, Handlers
 from whippet.local.settings import ACCOUNT
 
+#: Where the answer of RunInstances names what has been started.
+RESERVATION = re.compile("<reservationId>(.+?)</reservationId>")
 #: https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html#gp3-ebs-volume-type
 GP3_IOPS, GP3_THROUGHPUT = 3000, 125
 
@@ -37,12 +40,10 @@ def run_instances(call: Call, forward: Forward) -> Response:
     if template := params.get("LaunchTemplate"):
         # What the request says goes before what the template says.
         params = _template_params(call, template) | params
-    known = {instance.id for instance in _backend(call).all_instances()}
     response = forward(with_params(call, params))
-    if response.status_code == 200:
-        for instance in _backend(call).all_instances():
-            if instance.id not in known:
-                _complete(_backend(call), instance, params)
+    if reservation := RESERVATION.search(response.get_data(as_text=True)):
+        for instance in _backend(call).reservations[reservation[1]].instances:
+            _complete(_backend(call), instance, params)
     return response
 
 
