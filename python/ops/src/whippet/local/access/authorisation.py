@@ -48,11 +48,10 @@ def authorise(call: Call) -> None:
     principal = authenticate(call)
     if (call.service, call.operation) in DECIDED_ELSEWHERE:
         return
-    if principal is not ANONYMOUS:
-        for passed in () if principal.is_administrator else passes_of(call):
-            require(call, principal, passed.need, passed.context)
     for need in needs_of(call):
         require(call, principal, need, RequestContext(call, need.resource))
+    for passed in passes_of(call):
+        require(call, principal, passed.need, passed.context)
     check_trust(call)
 
 
