@@ -8,8 +8,11 @@ import itertools
 import json
 import os
 import signal
+import subprocess
+import sys
 import tarfile
 import threading
+import time
 from random import Random
 from typing import Any
 
@@ -195,6 +198,21 @@ def test_nothing_of_one_that_was_killed_stays(daemon: Any) -> None:
     job = daemon.client("sagemaker").describe_training_job(TrainingJobName="job")
     assert job["TrainingJobStatus"] == "Failed"
     assert "local AWS" in job["FailureReason"]
+
+
+def test_one_that_is_killed_while_it_starts_changes_nothing(daemon: Any) -> None:
+    for is_empty in (True, False):
+        for seconds in (0.5, 0.9, 1.3):
+            command = [sys.executable, "-m", "whippet.local", "--port", str(daemon.port)]
+            process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+            time.sleep(seconds)  # any moment of its start
+            process.kill()
+            process.wait()
+        assert daemon.up().notice == ""
+        if is_empty:
+            daemon.client("s3").create_bucket(Bucket="photos")
+            control.down(daemon.port)
+    assert [bucket["Name"] for bucket in daemon.client("s3").list_buckets()["Buckets"]] == ["photos"]
 
 
 def test_no_write_that_was_acknowledged_is_lost(daemon: Any) -> None:
