@@ -173,6 +173,22 @@ def test_a_reset_leaves_nothing(local_aws: Any) -> None:
     local_aws.create_function("def handler(event, context): return 1")
 
 
+def test_the_clock_can_be_made_to_run_faster(local_aws: Any) -> None:
+    path = f"{local_aws.settings.url}/_whippet/speed"
+    control = {"X-Whippet-Control": "yes"}
+    try:
+        status, answer = post(f"{path}?speed=60", **control)
+        assert (status, json.loads(answer)["speed"]) == (200, 60.0)
+        for query in ("", "?speed=", "?speed=fast", "?speed=0", "?speed=inf", "?speed=nan"):
+            status, answer = post(f"{path}{query}", **control)
+            assert (status, json.loads(answer)["__type"]) == (400, "ValidationException"), query
+        assert local_aws.gateway.clock.speed == 60.0
+        assert post(f"{path}?speed=1")[0] == 403  # without the header
+        assert local_aws.gateway.clock.speed == 60.0
+    finally:
+        local_aws.gateway.clock.speed = 1.0
+
+
 def test_a_web_page_cannot_reset(local_aws: Any) -> None:
     local_aws.client("s3").create_bucket(Bucket="photos")
     post(f"{local_aws.settings.url}/_whippet/reset")

@@ -172,9 +172,9 @@ class Gateway:
                 return json_answer(self.status())
             case ("POST", p) if p == SPEED_PATH and CONTROL_HEADER in request.headers:
                 try:
-                    self.clock.speed = float(request.args["speed"])
-                except (KeyError, ValueError):
-                    raise AwsError("ValidationException", "The speed must be a number above 0.") from None
+                    self.clock.speed = float(request.args.get("speed", ""))
+                except ValueError as error:
+                    raise AwsError("ValidationException", str(error)) from None
                 return json_answer(self.status())
         return None
 
