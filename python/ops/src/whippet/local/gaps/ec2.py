@@ -25,7 +25,10 @@ GP3_IOPS, GP3_THROUGHPUT = 3000, 125
 
 
 def describe_images(call: Call, forward: Forward) -> Response:
-    """The Deep Learning AMIs are there for a caller that looks for them by name or has kept an id."""
+    """DescribeImages has other AMIs than those that AWS publishes for deep learning.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImages.html
+    """
     deep_learning_images.publish(call.region)
     return forward(call)
 

@@ -15,7 +15,10 @@ from whippet.local.services import Forward, Handlers
 
 
 def with_deep_learning_parameters(call: Call, forward: Forward) -> Response:
-    """The parameters are there as soon as somebody asks for one of them."""
+    """GetParameter, GetParameters and GetParametersByPath know none of them; here they do once one is asked for.
+
+    https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-finding-public-parameters.html
+    """
     asked = [call.params.get("Name"), call.params.get("Path"), *call.params.get("Names", ())]
     if any(str(name).startswith("/aws/service/deeplearning") for name in asked):
         deep_learning_images.publish(call.region)
