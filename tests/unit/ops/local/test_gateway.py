@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
@@ -76,6 +76,30 @@ def test_a_request_that_cannot_be_read_is_the_callers_fault(
 def test_a_service_that_nobody_knows_is_not_implemented(local_aws: Any) -> None:
     status, answer = post_signed(local_aws, "nosuch", b"{}")
     assert (status, json.loads(answer)["__type"]) == (501, "NotImplemented")
+
+
+@pytest.mark.parametrize("path", ["moto-api/data.json", "moto-api/reset", "moto-api"])
+def test_what_moto_shows_and_empties_is_out_of_reach_of_whom_all_buckets_are_open(local_aws: Any, path: str) -> None:
+    local_aws.client("s3").create_bucket(Bucket="photos")
+    role = local_aws.create_role("reader", local_aws.allow("s3:*"))
+    keys = local_aws.assume(role)
+    credentials = Credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
+    for method in ("GET", "POST"):
+        request = AWSRequest(method, f"{local_aws.settings.url}/{path}")
+        S3SigV4Auth(credentials, "s3", "us-east-1").add_auth(request)
+        asked = urllib.request.Request(request.url, None, dict(request.headers.items()), method=method)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(asked)
+        assert refused.value.code == 501
+    assert [one["Name"] for one in local_aws.client("s3").list_buckets()["Buckets"]] == ["photos"]
+
+
+def test_services_are_found_by_the_name_they_sign_with(local_aws: Any) -> None:
+    role = local_aws.create_role("reader", local_aws.allow(["states:ListStateMachines", "tag:GetResources"]))
+    session = local_aws.assume(role)
+    assert local_aws.client("stepfunctions", session).list_state_machines()["stateMachines"] == []
+    assert "ResourceTagMappingList" in local_aws.client("resourcegroupstaggingapi", session).get_resources()
+    assert local_aws.client("ses").list_identities()["Identities"] == []
 
 
 def test_everything_else_is_motos(local_aws: Any) -> None:

@@ -27,7 +27,11 @@ from werkzeug.wrappers import Response
 from whippet.local.settings import ACCOUNT
 
 #: Services that sign with another name than botocore's own.
-SERVICES_BY_SIGNING_NAME = {"monitoring": "cloudwatch"}
+SERVICES_BY_SIGNING_NAME = {
+    "monitoring": "cloudwatch",
+    "states": "stepfunctions",
+    "tagging": "resourcegroupstaggingapi",
+}
 
 #: The data plane, recognised by path: its bodies can be anything, also what looks like another protocol.
 DATA_PLANE = (

@@ -23,7 +23,7 @@ from werkzeug.wrappers import Response
 from whippet.local import gaps
 from whippet.local.access.authorisation import authorise
 from whippet.local.access.handlers import HANDLERS as ACCESS_HANDLERS
-from whippet.local.calls import AwsError, Call, error_answer, identify, json_answer, service_model
+from whippet.local.calls import AwsError, Call, error_answer, identify, json_answer
 from whippet.local.clock import Clock
 from whippet.local.endpoints.service import Endpoints
 from whippet.local.functions import runtime
@@ -64,7 +64,13 @@ def _moto_app(service: Any) -> Flask:
     """Moto's application for a service, without Flask's debug mode.
 
     That makes a class for each request, which keeps the request's body until the next garbage collection.
+
+    Raises:
+        NotImplementedError: there is no such service; or it is moto's own, whose paths look like a bucket's and which
+            shows and empties everything.
     """
+    if service in (None, "moto_api"):
+        raise NotImplementedError
     app = create_backend_app(service)
     app.debug = False
     app.config["PROPAGATE_EXCEPTIONS"] = True  # `_forward` answers them
@@ -215,8 +221,6 @@ class Gateway:
         environ = call.request.environ
         environ["wsgi.input"].seek(0)
         try:
-            if service_model(call.service) is None:
-                raise NotImplementedError
             return Response.from_app(self._moto, environ, buffered=True)
         except NotImplementedError:
             message = f"Local AWS does not implement {call.service}:{call.operation or call.request.path}."
