@@ -43,13 +43,19 @@ LISTS = [
     ("cloudwatch", "list_dashboards", "DashboardEntries"),
     ("ec2", "describe_addresses", "Addresses"),
     ("ec2", "describe_flow_logs", "FlowLogs"),
+    ("ec2", "describe_instances", "Reservations"),
     ("ec2", "describe_internet_gateways", "InternetGateways"),
     ("ec2", "describe_launch_templates", "LaunchTemplates"),
+    ("ec2", "describe_nat_gateways", "NatGateways"),
     ("ec2", "describe_network_interfaces", "NetworkInterfaces"),
+    ("ec2", "describe_security_groups", "SecurityGroups"),
+    ("ec2", "describe_subnets", "Subnets"),
     ("ec2", "describe_volumes", "Volumes"),
     ("ec2", "describe_vpc_endpoints", "VpcEndpoints"),
+    ("ec2", "describe_vpcs", "Vpcs"),
     ("iam", "list_instance_profiles", "InstanceProfiles"),
     ("iam", "list_open_id_connect_providers", "OpenIDConnectProviderList"),
+    ("iam", "list_policies", "Policies"),
     ("iam", "list_roles", "Roles"),
     ("kms", "list_aliases", "Aliases"),
     ("lambda", "list_code_signing_configs", "CodeSigningConfigs"),
@@ -72,11 +78,19 @@ LISTS = [
     ("ssm", "describe_parameters", "Parameters"),
 ]
 
-#: What their operations must be given.
-ARGUMENTS = {"application-autoscaling": {"ServiceNamespace": "sagemaker"}, "budgets": {"AccountId": ACCOUNT}}
+#: What their operations must be given, once for each time that they are asked.
+ARGUMENTS = {
+    "application-autoscaling": [{"ServiceNamespace": "lambda"}, {"ServiceNamespace": "sagemaker"}],
+    "budgets": [{"AccountId": ACCOUNT}],
+    "list_policies": [{"Scope": "Local"}],
+}
 
-#: What AWS makes and keeps itself: keys of its own, and the log groups of what ran.
-OTHERS = re.compile("alias/aws/|/aws/sagemaker/Endpoints/|/aws/lambda/matrix-functions-plain")
+#: What of that is not Terraform's: what AWS tells of for some time after its end, the default VPC, AWS's own keys, and
+#: the log groups of what ran.
+OTHERS = re.compile(
+    "'State': 'deleted'|'Name': 'terminated'|'IsDefault': True|'DefaultForAz': True|default VPC security group"
+    "|alias/aws/|/aws/sagemaker/Endpoints/|/aws/lambda/matrix-functions-plain"
+)
 
 
 class Matrix:
@@ -122,10 +136,11 @@ def remaining(daemon: Any) -> dict[str, list[str]]:
     """What there is of everything that the matrix makes."""
     found = {}
     for service, operation, key in LISTS:
-        listed = getattr(daemon.client(service), operation)(**ARGUMENTS.get(service, {})).get(key, [])
-        left = [one for one in listed if one["State"] != "deleted"] if key == "VpcEndpoints" else listed
-        if texts := [str(one) for one in left if not OTHERS.search(str(one))]:
-            found[f"{service} {key}"] = texts
+        listing = getattr(daemon.client(service), operation)
+        asked = ARGUMENTS.get(operation) or ARGUMENTS.get(service) or [{}]
+        listed = [str(one) for arguments in asked for one in listing(**arguments).get(key, [])]
+        if left := [one for one in listed if not OTHERS.search(one)]:
+            found[f"{service} {key}"] = left
     return found
 
 
