@@ -369,9 +369,9 @@ def function_comes_and_goes(local_aws: LocalAws) -> None:
         Role=_role("executor"),
         Code={"ZipFile": packed.getvalue()},
     )
-    answer = client.invoke(FunctionName=NAME, Payload=b"1")
-    if answer["Payload"].read() != b"1":
-        raise BenchmarkError(f"The function fails: {answer.get('FunctionError')}")
+    answer = client.invoke(FunctionName=NAME, Payload=b"1")["Payload"].read()
+    if answer != b"1":
+        raise BenchmarkError(f"The function answers {answer.decode(errors='replace')}")
     client.delete_function(FunctionName=NAME)
     _delete_log_group(local_aws, f"/aws/lambda/{NAME}")
 
