@@ -26,6 +26,7 @@ from whippet.local.access.handlers import HANDLERS as ACCESS_HANDLERS
 from whippet.local.calls import AwsError, Call, error_answer, identify, json_answer
 from whippet.local.clock import Clock
 from whippet.local.endpoints.service import Endpoints
+from whippet.local.forwarding import aligned
 from whippet.local.functions import runtime
 from whippet.local.functions.service import Functions
 from whippet.local.jobs.service import Jobs
@@ -218,8 +219,7 @@ class Gateway:
         Raises:
             AwsError: moto does not implement the operation. The status 501 keeps clients from trying again and again.
         """
-        environ = call.request.environ
-        environ["wsgi.input"].seek(0)
+        environ = aligned(call)
         try:
             return Response.from_app(self._moto, environ, buffered=True)
         except NotImplementedError:
