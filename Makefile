@@ -12,7 +12,7 @@ PACKAGES := python/training python/serving python/lambda python/ops
 DATA ?=
 export DATA
 
-.PHONY: help demo test lint types checkov docs fast-tests e2e format bench-demo bench-serving constraints clean
+.PHONY: help demo test lint types checkov docs fast-tests e2e format bench-demo bench-serving bench-local constraints clean
 
 help:  ## list the commands
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ bench-demo: $(VENV)/.packages  ## measure the demo over three runs
 
 bench-serving: $(VENV)/.tools  ## measure this server against TorchServe (needs Java 11 or newer)
 	$(BIN)/python benchmarks/serving.py $(if $(DATA),--data "$(DATA)")
+
+bench-local: $(VENV)/.packages  ## measure local AWS: its start, its memory, what it adds to a call, what it leaks
+	$(BIN)/python benchmarks/local_aws.py
 
 constraints: $(VENV)/.tools  ## write the installed versions to constraints.txt
 	(head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable) > build/constraints.txt

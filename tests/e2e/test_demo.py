@@ -225,7 +225,7 @@ def test_the_lambdas_role_may_invoke_this_endpoint_and_nothing_else(demo: Demo) 
 
 def test_destroy_leaves_no_resource(demo: Demo) -> None:
     whippet("destroy", "--env", "local", port=demo.port)
-    assert demo.deployment.terraform.resources() == []
+    assert not (ROOT / "terraform" / "terraform.tfstate.d" / demo.deployment.workspace).exists()
     client = demo.deployment.client
     assert client("lambda").list_functions()["Functions"] == []
     assert client("sagemaker").list_endpoints()["Endpoints"] == []
@@ -270,3 +270,4 @@ def test_an_interrupted_demo_leaves_no_process() -> None:
     finally:
         process.kill()
         whippet("local", "down", port=port, check=False)
+        whippet("destroy", "--env", "local", port=port, check=False)

@@ -15,7 +15,9 @@ from typing import Any
 
 import psutil
 import pytest
+from typer.testing import CliRunner, Result
 
+from whippet.cli import app
 from whippet.local import control, settings
 
 ROLE = "arn:aws:iam::123456789012:role/role"
@@ -66,6 +68,25 @@ def test_up_status_reset_down(daemon: Any) -> None:
     assert control.status(daemon.port) is None
     assert control.down(daemon.port) is False
     assert not (settings.home_of(daemon.port) / "work").exists()
+
+
+def test_the_commands_keep_what_they_say_they_keep(daemon: Any) -> None:
+    def whippet(*words: str) -> Result:
+        return CliRunner().invoke(app, ["local", *words, "--port", str(daemon.port)])
+
+    started = json.loads(whippet("up", "--speed", "60", "--concurrency", "10", "--json").stdout)
+    assert (started["speed"], started["concurrency"]) == (60, 10)
+    daemon.client("s3").create_bucket(Bucket="photos")
+    assert whippet("down").stdout == "Local AWS is stopped.\n"
+    gone = whippet("status")
+    assert gone.exit_code == 1
+    assert "whippet local up" in gone.stderr
+
+    assert whippet("up").exit_code == 0
+    assert [bucket["Name"] for bucket in daemon.client("s3").list_buckets()["Buckets"]] == ["photos"]
+    assert json.loads(whippet("status", "--json").stdout)["id"] == started["id"]
+    assert whippet("reset").stdout.startswith("Local AWS is empty")
+    assert daemon.client("s3").list_buckets()["Buckets"] == []
 
 
 def test_a_second_up_finds_the_first(daemon: Any) -> None:
@@ -159,9 +180,9 @@ def test_no_process_outlives_it_however_it_ends(daemon: Any, number: signal.Sign
 
 
 def test_down_ends_one_that_does_not_answer(daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "ANSWER_TIMEOUT", 0.5)
     status = daemon.up()
     start_a_function(daemon)
+    monkeypatch.setattr(control, "ANSWER_TIMEOUT", 0.5)
     os.kill(status.pid, signal.SIGSTOP)
     with pytest.raises(control.LocalAwsError, match="does not answer"):
         control.status(daemon.port)

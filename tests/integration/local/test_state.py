@@ -8,11 +8,11 @@ import itertools
 import json
 import os
 import signal
+import subprocess
 import sys
 import tarfile
 import threading
-import zipfile
-from pathlib import Path
+import time
 from random import Random
 from typing import Any
 
@@ -23,30 +23,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from support.stack import Stack
 from whippet.local import control
-from whippet.local.settings import ACCOUNT
 
-CONTAINER = [
-    sys.executable,
-    "-S",
-    str(Path(__file__).parents[2] / "unit" / "ops" / "local" / "container.py"),
-    "{model}",
-]
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.6-cpu-py312"
 #: How often it is killed, and how many write meanwhile.
 TURNS, WRITERS = 4, 4
-TRUST = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {
-            "Effect": "Allow",
-            "Action": "sts:AssumeRole",
-            "Principal": {
-                "Service": ["lambda.amazonaws.com", "sagemaker.amazonaws.com"],
-                "AWS": f"arn:aws:iam::{ACCOUNT}:root",
-            },
-        }
-    ],
-}
 SCALED = {
     "ServiceNamespace": "sagemaker",
     "ResourceId": "endpoint/endpoint/variant/main",
@@ -68,59 +48,9 @@ def running(daemon: Any) -> control.Status:
     return status
 
 
-def create_role(daemon: Any) -> str:
-    iam = daemon.client("iam")
-    arn: str = iam.create_role(RoleName="role", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
-    allowed = {"Effect": "Allow", "Action": ["s3:*", "logs:*"], "Resource": "*"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
-    iam.put_role_policy(RoleName="role", PolicyName="inline", PolicyDocument=document)
-    return arn
-
-
-def create_function(daemon: Any, role: str) -> None:
-    """A function that adds one, and an alias of its first version."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("module.py", "def handler(event, context): return event['number'] + 1")
-    client = daemon.client("lambda")
-    client.create_function(
-        FunctionName="function",
-        Runtime="python3.12",
-        Handler="module.handler",
-        Role=role,
-        Code={"ZipFile": packed.getvalue()},
-    )
-    client.publish_version(FunctionName="function")
-    client.create_alias(FunctionName="function", Name="live", FunctionVersion="1")
-    client.put_function_concurrency(FunctionName="function", ReservedConcurrentExecutions=3)
-
-
-def call_function(daemon: Any) -> Any:
-    answer = daemon.client("lambda").invoke(FunctionName="function", Qualifier="live", Payload=b'{"number": 41}')
+def call_function(daemon: Any, qualifier: str = "$LATEST") -> Any:
+    answer = daemon.client("lambda").invoke(FunctionName="function", Qualifier=qualifier, Payload=b'{"number": 41}')
     return json.loads(answer["Payload"].read())
-
-
-def create_endpoint(daemon: Any, role: str) -> None:
-    """An endpoint of two instances."""
-    s3, sagemaker = daemon.client("s3"), daemon.client("sagemaker")
-    s3.create_bucket(Bucket="models")
-    s3.put_object(Bucket="models", Key="model.tar.gz", Body=b"good")
-    container = {"Image": "image", "ModelDataUrl": "s3://models/model.tar.gz"}
-    sagemaker.create_model(ModelName="model", ExecutionRoleArn=role, PrimaryContainer=container)
-    variant = {
-        "VariantName": "main",
-        "ModelName": "model",
-        "InstanceType": "ml.c6i.large",
-        "InitialInstanceCount": 2,
-    }
-    sagemaker.create_endpoint_config(EndpointConfigName="config", ProductionVariants=[variant])
-    sagemaker.create_endpoint(EndpointName="endpoint", EndpointConfigName="config")
-    wait_for_endpoint(daemon)
-
-
-def wait_for_endpoint(daemon: Any) -> None:
-    waiter = daemon.client("sagemaker").get_waiter("endpoint_in_service")
-    waiter.wait(EndpointName="endpoint", WaiterConfig={"Delay": 1})
 
 
 def endpoint_with(daemon: Any, instances: int) -> control.EndpointStatus | None:
@@ -171,7 +101,7 @@ def test_objects_keys_and_callers_come_back(daemon: Any) -> None:
     s3.create_bucket(Bucket="photos")
     s3.put_bucket_versioning(Bucket="photos", VersioningConfiguration={"Status": "Enabled"})
     versions = [s3.put_object(Bucket="photos", Key="a.jpg", Body=body)["VersionId"] for body in (b"first", b"second")]
-    role = create_role(daemon)
+    role = daemon.create_role()
     session = daemon.client("sts").assume_role(RoleArn=role, RoleSessionName="session")["Credentials"]
     iam.create_user(UserName="user")
     access_key = iam.create_access_key(UserName="user")["AccessKey"]
@@ -194,10 +124,14 @@ def test_objects_keys_and_callers_come_back(daemon: Any) -> None:
 
 
 def test_what_was_running_runs_again(daemon: Any) -> None:
-    before = daemon.up(container_command=CONTAINER)
-    role = create_role(daemon)
-    create_function(daemon, role)
-    create_endpoint(daemon, role)
+    before = daemon.up(container_command=daemon.container)
+    role = daemon.create_role()
+    daemon.create_function(role)
+    functions = daemon.client("lambda")
+    functions.publish_version(FunctionName="function")
+    functions.create_alias(FunctionName="function", Name="live", FunctionVersion="1")
+    functions.put_function_concurrency(FunctionName="function", ReservedConcurrentExecutions=3)
+    daemon.create_endpoint(role, instances=2)
     cloudwatch, scaling = daemon.client("cloudwatch"), daemon.client("application-autoscaling")
     cloudwatch.put_metric_alarm(
         AlarmName="alarm",
@@ -221,12 +155,12 @@ def test_what_was_running_runs_again(daemon: Any) -> None:
     assert len(alarms) == 3  # the policy has made two
 
     kill(before)
-    daemon.up(container_command=CONTAINER)
+    daemon.up(container_command=daemon.container)
 
-    assert call_function(daemon) == 42
-    reserved = daemon.client("lambda").get_function_concurrency(FunctionName="function")
+    assert call_function(daemon, "live") == 42
+    reserved = functions.get_function_concurrency(FunctionName="function")
     assert reserved["ReservedConcurrentExecutions"] == 3
-    wait_for_endpoint(daemon)
+    daemon.wait_for_endpoint()
     daemon.eventually(lambda: endpoint_with(daemon, instances=2))
     answer = daemon.client("sagemaker-runtime").invoke_endpoint(EndpointName="endpoint", Body=b"photo")
     assert json.loads(answer["Body"].read())["bytes"] == 5
@@ -237,7 +171,7 @@ def test_what_was_running_runs_again(daemon: Any) -> None:
     assert {alarm["AlarmName"] for alarm in policy["Alarms"]} == alarms - {"alarm"}
     # and the alarms are still evaluated
     cloudwatch.put_metric_data(Namespace="project", MetricData=[{"MetricName": "Errors", "Value": 5.0}])
-    daemon.up(container_command=CONTAINER, speed=60.0)
+    daemon.up(container_command=daemon.container, speed=60.0)
     daemon.eventually(
         lambda: cloudwatch.describe_alarms(AlarmNames=["alarm"])["MetricAlarms"][0]["StateValue"] == "ALARM"
     )
@@ -248,22 +182,37 @@ def alarm_names(daemon: Any) -> set[str]:
 
 
 def test_nothing_of_one_that_was_killed_stays(daemon: Any) -> None:
-    before = daemon.up(container_command=CONTAINER)
-    role = create_role(daemon)
-    create_function(daemon, role)
+    before = daemon.up(container_command=daemon.container)
+    role = daemon.create_role()
+    daemon.create_function(role)
     assert call_function(daemon) == 42
-    create_endpoint(daemon, role)
+    daemon.create_endpoint(role, instances=2)
     start_job(daemon, role)
     assert len(daemon.processes()) >= 6  # itself, the reaper, an environment, two instances, a job
 
     os.kill(before.pid, signal.SIGKILL)
     daemon.eventually(lambda: daemon.processes() == [])
 
-    after = daemon.up(container_command=CONTAINER)
+    after = daemon.up(container_command=daemon.container)
     assert after.jobs == ()
     job = daemon.client("sagemaker").describe_training_job(TrainingJobName="job")
     assert job["TrainingJobStatus"] == "Failed"
     assert "local AWS" in job["FailureReason"]
+
+
+def test_one_that_is_killed_while_it_starts_changes_nothing(daemon: Any) -> None:
+    for is_empty in (True, False):
+        for seconds in (0.5, 0.9, 1.3):
+            command = [sys.executable, "-m", "whippet.local", "--port", str(daemon.port)]
+            process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+            time.sleep(seconds)  # any moment of its start
+            process.kill()
+            process.wait()
+        assert daemon.up().notice == ""
+        if is_empty:
+            daemon.client("s3").create_bucket(Bucket="photos")
+            control.down(daemon.port)
+    assert [bucket["Name"] for bucket in daemon.client("s3").list_buckets()["Buckets"]] == ["photos"]
 
 
 def test_no_write_that_was_acknowledged_is_lost(daemon: Any) -> None:
@@ -335,7 +284,6 @@ def test_a_state_that_is_not_whole_is_set_aside_and_said_so(daemon: Any) -> None
 
 def test_terraform_has_nothing_to_do_after_it(daemon: Any, stack: Stack) -> None:
     stack.run("apply", "-auto-approve")
-    assert stack.changes() == ""
     kill(running(daemon))
     daemon.up()
     assert stack.changes() == ""

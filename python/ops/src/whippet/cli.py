@@ -159,17 +159,17 @@ def up(
         typer.Option(
             min=1,
             max=3600,
-            show_default=False,
+            show_default="1",
             help="Seconds of local AWS's clock in one of yours: cooldowns, alarms and bake times pass as much faster. "
-            "One that runs changes its pace.  [default: 1]",
+            "One that runs changes its pace.",
         ),
     ] = None,
     concurrency: Annotated[
         int | None,
         typer.Option(
             min=1,
-            show_default=False,
-            help="Lambda's concurrency quota of the account; a new one may have no more than 10.  [default: 1000]",
+            show_default="1000",
+            help="Lambda's concurrency quota of the account; a new one may have no more than 10.",
         ),
     ] = None,
     as_json: Json = False,
@@ -244,7 +244,7 @@ def show_status(running: local_aws.Status, as_json: bool, sentence: str) -> None
 @app.command()
 def deploy(
     env: Environment = "local",
-    model: Annotated[Path | None, typer.Option(help="The archive to serve.  [default: build/model.tar.gz]")] = None,
+    model: Annotated[Path | None, typer.Option(show_default="build/model.tar.gz", help="The archive to serve.")] = None,
     port: Port = DEFAULT_PORT,
     yes: Yes = False,
 ) -> None:
@@ -306,7 +306,7 @@ def answers_table(answers: dict[Path, Answer], top_k: int) -> Table:
 @app.command()
 def demo(
     photos: Annotated[
-        Path | None, typer.Option("--data", help="A folder of photos.  [default: the built-in sample set]")
+        Path | None, typer.Option("--data", show_default="the built-in sample set", help="A folder of photos.")
     ] = None,
     port: Port = DEFAULT_PORT,
 ) -> None:

@@ -221,12 +221,12 @@ def destroy(deployment: Deployment, confirm: Callable[[str], bool], console: Con
         WhippetError: some resource could not be removed; run it again after mending what it names.
     """
     terraform = deployment.terraform
-    if deployment.is_local and _state_is_stale(deployment):
-        _forget_state(deployment)
-        return 0
-    terraform.init()
-    resources_before = terraform.resources()
+    resources_before: list[str] = []
+    if not (deployment.is_local and _state_is_stale(deployment)):
+        terraform.init()
+        resources_before = terraform.resources()
     if not resources_before:
+        _forget_rehearsal(deployment)
         return 0
     if not deployment.is_local and not confirm("This will destroy:\n  " + "\n  ".join(resources_before)):
         raise WhippetError("Nothing was changed.")
@@ -236,7 +236,14 @@ def destroy(deployment: Deployment, confirm: Callable[[str], bool], console: Con
         local_aws.up(deployment.port)  # what was deployed is on disk where it does not run
         variables += ["-var", f"local_aws_url={local_aws.url(deployment.port)}"]
     _run_with_progress(terraform, "destroy", ["-auto-approve", "-input=false", *variables], console)
+    _forget_rehearsal(deployment)
     return len(resources_before)
+
+
+def _forget_rehearsal(deployment: Deployment) -> None:
+    """Removes the workspace of a local deployment: rehearsals on many ports would leave one each."""
+    if deployment.is_local:
+        _forget_state(deployment)
 
 
 def _apply(terraform: Terraform, arguments: list[str], console: Console) -> float:

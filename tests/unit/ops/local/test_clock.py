@@ -45,6 +45,7 @@ def test_a_wait_is_shorter_on_a_faster_clock_and_ends_with_its_event() -> None:
     assert clock.wait(event, 1e9)
 
 
-def test_a_clock_cannot_stand_still() -> None:
-    with pytest.raises(ValueError, match="forwards"):
-        Clock(0)
+@pytest.mark.parametrize("speed", [0, -1, 1e-300, 1e300, float("inf"), float("nan")])
+def test_a_clock_cannot_stand_still_or_run_out_of_time(speed: float) -> None:
+    with pytest.raises(ValueError, match=r"from 0\.01 to 86400"):
+        Clock(speed)

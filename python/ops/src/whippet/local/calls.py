@@ -27,7 +27,11 @@ from werkzeug.wrappers import Response
 from whippet.local.settings import ACCOUNT
 
 #: Services that sign with another name than botocore's own.
-SERVICES_BY_SIGNING_NAME = {"monitoring": "cloudwatch"}
+SERVICES_BY_SIGNING_NAME = {
+    "monitoring": "cloudwatch",
+    "states": "stepfunctions",
+    "tagging": "resourcegroupstaggingapi",
+}
 
 #: The data plane, recognised by path: its bodies can be anything, also what looks like another protocol.
 DATA_PLANE = (
@@ -110,6 +114,9 @@ class Call:
         if model is None or model.input_shape is None:
             return {}
         try:
+            is_json = self.protocol in ("json", "rest-json") and "payload" not in model.input_shape.serialization
+            if is_json and self.body:
+                json.loads(self.body)  # since moto's parser takes what is no JSON for an empty object
             parsed: dict[str, Any] = PROTOCOL_PARSERS[self.protocol](model, _utc).parse(
                 {
                     "method": self.request.method,
@@ -120,7 +127,7 @@ class Call:
                     "url_params": dict(self.labels),
                 }
             )
-        except (RequestParserError, ValueError, TypeError, AttributeError, KeyError):
+        except (RequestParserError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError):
             raise AwsError("SerializationException", "The request cannot be read.") from None
         return parsed
 

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any
 
+from flask import Flask
 from moto.backends import get_backend
+from moto.core.exceptions import ServiceException
 from moto.core.request import Request
 from moto.core.routing import get_service_router
 from moto.moto_api._internal.models import moto_api_backend
@@ -24,12 +26,14 @@ from whippet.local.access.handlers import HANDLERS as ACCESS_HANDLERS
 from whippet.local.calls import AwsError, Call, error_answer, identify, json_answer
 from whippet.local.clock import Clock
 from whippet.local.endpoints.service import Endpoints
+from whippet.local.forwarding import aligned
 from whippet.local.functions import runtime
 from whippet.local.functions.service import Functions
 from whippet.local.jobs.service import Jobs
 from whippet.local.monitoring.evaluator import Evaluator
 from whippet.local.monitoring.metrics import Metrics
 from whippet.local.monitoring.service import Monitoring
+from whippet.local.pages import refuse_pages
 from whippet.local.scaling.engine import Engine
 from whippet.local.scaling.service import Scaling
 from whippet.local.scaling.targets import Scalable
@@ -43,7 +47,7 @@ log = logging.getLogger(__name__)
 STATUS_PATH = "/_whippet/status"
 RESET_PATH = "/_whippet/reset"
 SPEED_PATH = "/_whippet/speed"
-#: A header that a web page cannot send to another origin without asking first: no page can empty local AWS.
+#: A header that no form and no link of a web page can send: see also `pages`.
 CONTROL_HEADER = "X-Whippet-Control"
 
 #: Operations that change nothing which should survive.
@@ -55,6 +59,23 @@ READ_ONLY = re.compile(
 WARM_SERVICES = ("sts", "s3", "iam", "sagemaker", "sagemaker-runtime", "lambda", "logs", "ssm", "ec2")
 #: moto's names of services, where they are not botocore's.
 MOTO_NAMES = {"sagemaker-runtime": "sagemakerruntime"}
+
+
+def _moto_app(service: Any) -> Flask:
+    """Moto's application for a service, without Flask's debug mode.
+
+    That makes a class for each request, which keeps the request's body until the next garbage collection.
+
+    Raises:
+        NotImplementedError: there is no such service; or it is moto's own, whose paths look like a bucket's and which
+            shows and empties everything.
+    """
+    if service in (None, "moto_api"):
+        raise NotImplementedError
+    app = create_backend_app(service)
+    app.debug = False
+    app.config["PROPAGATE_EXCEPTIONS"] = True  # `_forward` answers them
+    return app
 
 
 class Gateway:
@@ -72,7 +93,7 @@ class Gateway:
     def __init__(self, settings: Settings, pid: int, random: Random) -> None:
         self._settings = settings
         self._pid = pid
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto = DomainDispatcherApplication(_moto_app)
         self.clock = Clock(settings.speed)
         self._state = State(settings.state, self.clock)
         self._metrics = Metrics(self.clock)
@@ -94,7 +115,9 @@ class Gateway:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answers one HTTP request, whose body is in memory: it is read more than once."""
-        return self._answer(Request(environ))(environ, start_response)
+        # Not noted in the environment, which it names itself: the body would stay until the next garbage collection.
+        request = Request(environ, populate_request=False)
+        return self._answer(request)(environ, start_response)
 
     def status(self) -> dict[str, Any]:
         """What runs, as `whippet local status` tells it."""
@@ -156,19 +179,20 @@ class Gateway:
                 return json_answer(self.status())
             case ("POST", p) if p == SPEED_PATH and CONTROL_HEADER in request.headers:
                 try:
-                    self.clock.speed = float(request.args["speed"])
-                except (KeyError, ValueError):
-                    raise AwsError("ValidationException", "The speed must be a number above 0.") from None
+                    self.clock.speed = float(request.args.get("speed", ""))
+                except ValueError as error:
+                    raise AwsError("ValidationException", str(error)) from None
                 return json_answer(self.status())
         return None
 
     def _answer(self, request: Request) -> Response:
         service, protocol = "", "json"
         try:
+            if (answered := self._functions.answer_url(request)) is not None:
+                return answered  # to web pages too, where the URL says so
+            refuse_pages(request)
             if (own := self._own_answer(request)) is not None:
                 return own
-            if (answered := self._functions.answer_url(request)) is not None:
-                return answered
             call = identify(request)
             service, protocol = call.service, call.protocol
             authorise(call)
@@ -178,6 +202,8 @@ class Gateway:
                 return self._handle(call)
         except AwsError as error:
             return error_answer(error, service, protocol)
+        except ServiceException as error:  # of moto, for what a handler has looked for in its records
+            return error_answer(AwsError(error.code, error.message), service, protocol)
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
             failure = AwsError("InternalFailure", "Local AWS failed: its log says why.", status=500)
@@ -193,8 +219,7 @@ class Gateway:
         Raises:
             AwsError: moto does not implement the operation. The status 501 keeps clients from trying again and again.
         """
-        environ = call.request.environ
-        environ["wsgi.input"].seek(0)
+        environ = aligned(call)
         try:
             return Response.from_app(self._moto, environ, buffered=True)
         except NotImplementedError:

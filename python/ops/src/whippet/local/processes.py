@@ -9,9 +9,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
+
+#: Bytes that a pipe holds, and so that `Output` reads at once: a process may write faster than anybody reads.
+PIPE_BYTES = 65_536
+#: Bytes of a line; what is longer comes in pieces. That of an event of CloudWatch Logs, less what counts beside it:
+#: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
+MAX_LINE_BYTES = 1_048_576 - 26
 
 
 def spawn(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
@@ -109,24 +115,31 @@ class Output:
         self._on_end()
 
     def _read(self) -> bool:
-        """Reads what is there; False once the pipe is closed."""
+        """Reads what is there, as much as a pipe holds; False once the pipe is closed."""
         if self._pipe.closed:
             return False
-        chunks = [self._rest]
-        is_open = True
-        while True:
+        is_open, left = True, PIPE_BYTES
+        while is_open and left > 0:
             try:
-                chunk = os.read(self._pipe.fileno(), 65536)
+                chunk = os.read(self._pipe.fileno(), left)
             except BlockingIOError:
                 break
-            if not chunk:
-                is_open = False
-                break
-            chunks.append(chunk)
-        *lines, self._rest = b"".join(chunks).split(b"\n")
-        if lines:
-            self._on_lines([line.decode(errors="replace").rstrip("\r") for line in lines])
+            is_open, left = bool(chunk), left - len(chunk)
+            self._take(chunk)
         return is_open
+
+    def _take(self, chunk: bytes) -> None:
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) > MAX_LINE_BYTES:
+            lines.append(self._rest[:MAX_LINE_BYTES])
+            self._rest = self._rest[MAX_LINE_BYTES:]
+        if lines:
+            self._on_lines([line.decode(errors="replace").rstrip("\r") for line in _in_pieces(lines)])
+
+
+def _in_pieces(lines: list[bytes]) -> Iterator[bytes]:
+    for line in lines:
+        yield from (line[start : start + MAX_LINE_BYTES] for start in range(0, len(line) or 1, MAX_LINE_BYTES))
 
 
 class Reaper:

@@ -168,7 +168,9 @@ class State:
             if not self._contents.is_empty():
                 raise DamagedError("its database is empty")
             about = {**versions, "id": uuid.uuid4().hex, "clock": "0"}
+            database.execute("BEGIN")  # all of it or nothing, also where the process is killed meanwhile
             database.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+            database.execute("COMMIT")
         if {name: about.get(name) for name in versions} != versions:
             written_by = ", ".join(f"{name} {about.get(name)}" for name in versions)
             raise DamagedError(f"it was written with {written_by}")

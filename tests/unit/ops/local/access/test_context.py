@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 ACCOUNT = "123456789012"
 INSTANCE_TYPES = {"sagemaker:InstanceTypes": ["ml.m5.large", "ml.c6i.large"]}
@@ -95,6 +96,16 @@ def test_conditions_see_what_a_call_asks_for(
     assert call(**arguments)["ResponseMetadata"]["HTTPStatusCode"] in (200, 201)
 
 
+def test_the_data_plane_asks_for_its_keys_too(local_aws: Any) -> None:
+    condition = {"StringEquals": {"sagemaker:TargetModel": "dogs.tar.gz"}}
+    keys = session(local_aws, "sagemaker:InvokeEndpoint", condition)
+    invoke = local_aws.client("sagemaker-runtime", keys).invoke_endpoint
+    for more in ({}, {"TargetModel": "cats.tar.gz"}):
+        local_aws.assert_denied(invoke, EndpointName="endpoint", Body=b"photo", **more)
+    with pytest.raises(ClientError, match="ValidationError"):  # it may, and there is no endpoint
+        invoke(EndpointName="endpoint", Body=b"photo", TargetModel="dogs.tar.gz")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "is_allowed"),
     [
@@ -105,6 +116,7 @@ def test_conditions_see_what_a_call_asks_for(
         ("aws:RequestedRegion", "eu-west-1", False),
         ("aws:SecureTransport", "true", True),
         ("aws:ViaAWSService", "false", True),
+        ("aws:PrincipalIsAWSService", "false", True),
         ("aws:ResourceAccount", ACCOUNT, True),
         ("aws:SourceArn", "*", False),
         ("aws:SourceVpc", "*", False),

@@ -102,3 +102,17 @@ def test_a_session_from_before_a_reset_is_nobodys(local_aws: Any) -> None:
     local_aws.gateway.reset()
     with pytest.raises(ClientError, match="The AWS Access Key Id you provided does not exist in our records"):
         local_aws.client("s3", session).list_buckets()
+
+
+def test_users_who_name_nobody_ask_about_themselves(local_aws: Any) -> None:
+    iam = local_aws.client("iam")
+    iam.create_user(UserName="ann")
+    own = local_aws.allow(["iam:GetUser", "iam:*AccessKey*"], "arn:aws:iam::123456789012:user/${aws:username}")
+    document = json.dumps({"Version": "2012-10-17", "Statement": [own]})
+    iam.put_user_policy(UserName="ann", PolicyName="own", PolicyDocument=document)
+    created = iam.create_access_key(UserName="ann")["AccessKey"]
+    ann = local_aws.client("iam", {name: created[name] for name in ("AccessKeyId", "SecretAccessKey")})
+    assert ann.get_user()["User"]["UserName"] == "ann"
+    assert len(ann.list_access_keys()["AccessKeyMetadata"]) == 1
+    local_aws.assert_denied(ann.list_access_keys, UserName="bob")
+    local_aws.assert_denied(ann.list_users)

@@ -39,6 +39,15 @@ def test_a_role_can_be_passed_on_only_by_whom_iam_lets(local_aws: Any) -> None:
             local_aws.assert_denied(sagemaker.create_model, ExecutionRoleArn=role, **MODEL)
 
 
+def test_who_may_not_make_what_a_role_is_passed_to_is_told_so_first(local_aws: Any) -> None:
+    role = local_aws.create_role("execution", local_aws.allow("logs:*"))
+    nobody = local_aws.assume(local_aws.create_role("nobody", local_aws.allow("logs:*")))
+    message = local_aws.assert_denied(
+        local_aws.client("sagemaker", nobody).create_model, ExecutionRoleArn=role, **MODEL
+    )
+    assert "is not authorized to perform: sagemaker:CreateModel on resource" in message
+
+
 def test_an_instances_profile_passes_its_role(local_aws: Any) -> None:
     role = local_aws.create_role("instance", local_aws.allow("s3:GetObject"))
     iam = local_aws.client("iam")

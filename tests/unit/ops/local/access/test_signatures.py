@@ -188,6 +188,40 @@ def test_a_signature_for_one_service_or_day_does_not_do_for_another(local_aws: A
     assert invoke(local_aws, unsigned_host) == "InvalidSignatureException"
 
 
+@pytest.mark.parametrize(
+    ("service", "region", "words"),
+    [
+        ("s3", "us-east-1", "Credential should be scoped to correct service: 'sagemaker'."),
+        ("sagemaker", "nowhere-1", "Credential should be scoped to a valid region, not 'nowhere-1'."),
+    ],
+)
+def test_a_key_is_of_the_service_that_is_called_and_of_a_region(
+    local_aws: Any, service: str, region: str, words: str
+) -> None:
+    url = f"{local_aws.settings.url}/endpoints/endpoint/invocations"
+    request = AWSRequest("POST", url, headers={"Content-Type": "image/jpeg"}, data=b"photo")
+    SigV4Auth(TEST, service, region).add_auth(request)
+    status, text = send(url, "POST", b"photo", dict(request.headers.items()))
+    assert (status, json.loads(text)) == (403, {"__type": "InvalidSignatureException", "message": words})
+
+
+@pytest.mark.parametrize("part", ["test/{day}/日/s3/aws4_request", "test/{day}/us-east-1/日/aws4_request"])
+@pytest.mark.parametrize("signed_headers", ["host", "host;日"])
+@pytest.mark.parametrize("date", ["{day}T000000Z", "٢٠٢٦١١٢٣T000000Z"])
+def test_letters_that_no_signature_has_are_refused(local_aws: Any, part: str, signed_headers: str, date: str) -> None:
+    day = time.strftime("%Y%m%d", time.gmtime())
+    query = {
+        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+        "X-Amz-Credential": part.format(day=day),
+        "X-Amz-Date": date.format(day=day),
+        "X-Amz-Expires": "86400",
+        "X-Amz-SignedHeaders": signed_headers,
+        "X-Amz-Signature": "0" * 64,
+    }
+    status, _ = send(f"{local_aws.settings.url}/bucket/key?{urllib.parse.urlencode(query)}")
+    assert status == 400
+
+
 @pytest.mark.parametrize("key", ["a b/c+d=e&f?g#h%20.jpg", "ä/日本.jpg", "a//b/../c.jpg", "x" * 200, "~'()*!$,;:@"])
 def test_keys_of_all_kinds_can_be_signed(local_aws: Any, key: str) -> None:
     s3 = local_aws.client("s3")

@@ -4,7 +4,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 ACCOUNT = "123456789012"
@@ -76,6 +78,48 @@ def test_a_trust_policy_can_ask_for_an_external_id(local_aws: Any) -> None:
     local_aws.assert_denied(assume, RoleArn=role, RoleSessionName="session")
     local_aws.assert_denied(assume, RoleArn=role, RoleSessionName="session", ExternalId="guess")
     assert assume(RoleArn=role, RoleSessionName="session", ExternalId="secret")["Credentials"]
+
+
+def test_a_trust_policy_can_ask_for_a_second_factor_which_nobody_has(local_aws: Any) -> None:
+    condition = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+    role = create_role(local_aws, "careful", {"AWS": ACCOUNT}, condition)
+    keys = create_user(local_aws, "ann", local_aws.allow("*"))
+    temporary = local_aws.client("sts", keys).get_session_token()["Credentials"]
+    for who in (None, keys, temporary):
+        assume = local_aws.client("sts", who).assume_role
+        local_aws.assert_denied(assume, RoleArn=role, RoleSessionName="session")
+    # Only temporary credentials say that there was none:
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
+    role = create_role(local_aws, "without", {"AWS": ACCOUNT}, {"Bool": {"aws:MultiFactorAuthPresent": "false"}})
+    assume = local_aws.client("sts", temporary).assume_role
+    assert assume(RoleArn=role, RoleSessionName="session")["Credentials"]
+    local_aws.assert_denied(local_aws.client("sts", keys).assume_role, RoleArn=role, RoleSessionName="session")
+
+
+@pytest.mark.parametrize(
+    ("operation", "seconds", "bound"),
+    [
+        ("assume_role", 899, "greater than or equal to 900"),
+        ("assume_role", 43201, "less than or equal to 43200"),
+        ("get_session_token", 899, "greater than or equal to 900"),
+        ("get_session_token", 129601, "less than or equal to 129600"),
+    ],
+)
+def test_how_long_a_session_may_last_at_all(local_aws: Any, operation: str, seconds: int, bound: str) -> None:
+    role = create_role(local_aws, "long", {"AWS": ACCOUNT}, MaxSessionDuration=43200)
+    whose = {"RoleArn": role, "RoleSessionName": "session"} if operation == "assume_role" else {}
+    sts = boto3.client(
+        "sts",
+        region_name="us-east-1",
+        endpoint_url=local_aws.settings.url,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(parameter_validation=False),
+    )
+    with pytest.raises(ClientError) as refused:
+        getattr(sts, operation)(DurationSeconds=seconds, **whose)
+    assert refused.value.response["Error"]["Code"] == "ValidationError"
+    assert refused.value.response["Error"]["Message"].endswith(f"Member must have value {bound}")
 
 
 def test_a_session_lasts_as_long_as_it_may(local_aws: Any) -> None:

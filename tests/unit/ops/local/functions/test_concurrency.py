@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -69,23 +70,28 @@ def test_reserved_concurrency_is_a_ceiling(local_aws: Any, function: Any, tmp_pa
     assert function.environments() == (2, 0)
 
 
-def test_reserved_concurrency_is_a_ceiling_whatever_comes(local_aws: Any, function: Any) -> None:
-    local_aws.create_function("import time\ndef handler(event, context): time.sleep(0.2)", Timeout=30)
+def test_reserved_concurrency_is_a_ceiling_for_calls_that_come_at_once(
+    local_aws: Any, function: Any, tmp_path: Path
+) -> None:
+    local_aws.create_function(WAIT, Timeout=60)
     reserve(function, 5)
+    gate = tmp_path / "gate"
 
-    def call(_: int) -> bool:
+    def call(_: int) -> str:
         try:
-            function.invoke()
+            return str(function.invoke(str(gate)))
         except function.api.exceptions.TooManyRequestsException:
-            assert function.environments()[0] <= 5
-            return False
-        return True
+            return "throttled"
 
     with ThreadPoolExecutor(40) as pool:
-        answers = list(pool.map(call, range(40)))
-    assert 5 <= answers.count(True) < 40
-    assert len(function.pids()) <= 5
-    assert function.environments() == (len(function.pids()), 0)
+        calls = [pool.submit(call, number) for number in range(40)]
+        try:
+            local_aws.eventually(lambda: sum(one.done() for one in calls) == 35)
+            assert function.environments() == (5, 5)
+        finally:
+            gate.touch()
+        assert Counter(one.result() for one in calls) == {"throttled": 35, "done": 5}
+    assert len(function.pids()) == 5
 
 
 def test_a_reservation_counts_all_versions_together(local_aws: Any, function: Any, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -84,7 +82,7 @@ def test_an_environment_without_work_is_ended_after_a_while(local_aws: Any, func
     fast_clock.speed = local_aws.settings.environment_idle * 5
     local_aws.eventually(lambda: function.environments() == (0, 0))
     local_aws.eventually(lambda: not function.pids())
-    assert not ticks.parent.exists()
+    local_aws.eventually(lambda: not ticks.parent.exists())
     assert function.invoke() != str(ticks)
 
 
@@ -195,8 +193,7 @@ def test_a_function_that_takes_more_memory_than_it_has_is_ended(local_aws: Any, 
 def test_an_environment_that_dies_between_calls_is_replaced(local_aws: Any, function: Any) -> None:
     local_aws.create_function(PID)
     pid = function.invoke()
-    os.kill(pid, signal.SIGKILL)
-    local_aws.eventually(lambda: not function.runs(pid))
+    function.end(pid)
     assert function.invoke() != pid
     assert function.environments() == (1, 0)
 
@@ -252,7 +249,7 @@ def test_a_change_retires_the_environments(local_aws: Any, function: Any, change
     old, *_ = function.invoke()
     if change == "code":
         function.api.update_function_code(FunctionName="function", ZipFile=local_aws.zip_of(source % 2))
-        expected = [None, 2]
+        expected: list[Any] = [None, 2]
     else:
         variables = {"Variables": {"COLOUR": "red"}}
         function.api.update_function_configuration(FunctionName="function", Environment=variables)

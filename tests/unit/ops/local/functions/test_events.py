@@ -228,12 +228,23 @@ def test_a_bucket_is_told(local_aws: Any, function: Any) -> None:
     assert record["requestContext"]["condition"] == "RetriesExhausted"
 
 
-def test_a_destination_that_the_role_may_not_tell_is_not_told(local_aws: Any, function: Any, queue: Queue) -> None:
+def test_a_destination_needs_the_roles_permission(local_aws: Any, function: Any, queue: Queue) -> None:
     create(local_aws, ECHO)
+    error = function.refused(settings, function, DestinationConfig=to(queue.arn))["Error"]
+    assert error == {
+        "Code": "InvalidParameterValueException",
+        "Message": f"The function's execution role does not have permissions to call SendMessage on {queue.arn}",
+    }
+
+
+def test_a_destination_that_the_role_may_no_longer_tell_is_not_told(
+    local_aws: Any, function: Any, queue: Queue
+) -> None:
+    create(local_aws, ECHO, "sqs:SendMessage")
     settings(function, DestinationConfig=to(queue.arn, "OnSuccess"))
+    local_aws.client("iam").delete_role_policy(RoleName="role", PolicyName="inline")
     send(function)
     local_aws.eventually(lambda: not waiting(local_aws))
-    assert tries(local_aws) == 1
     assert queue.is_empty()
     found = local_aws.client("cloudwatch").list_metrics(
         Namespace="AWS/Lambda", MetricName="DestinationDeliveryFailures"

@@ -33,6 +33,11 @@ def test_a_function_can_be_named_in_each_of_lambdas_ways(local_aws: Any, functio
     ("options", "code", "message"),
     [
         ({"FunctionName": "nobody"}, "ResourceNotFoundException", f"Function not found: {ARN[:-8]}nobody"),
+        (
+            {"FunctionName": "nobody", "Qualifier": "live"},
+            "ResourceNotFoundException",
+            f"Function not found: {ARN[:-8]}nobody:live",
+        ),
         ({"Qualifier": "7"}, "ResourceNotFoundException", f"Function not found: {ARN}:7"),
         ({"Qualifier": "live"}, "ResourceNotFoundException", f"Function not found: {ARN}:live"),
         (

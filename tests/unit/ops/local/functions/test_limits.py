@@ -61,7 +61,8 @@ def test_an_asynchronous_event_may_have_a_mebibyte(local_aws: Any, function: Any
 
 def test_events_and_answers_of_any_kind_arrive_whole(local_aws: Any, function: Any) -> None:
     local_aws.create_function(ECHO, Timeout=60)
-    for event in (None, 0, "", [], "ünï\n\0", {"a": [{"b": 1.5}]}, "x" * 5_000_000):
+    events: list[Any] = [None, 0, "", [], "ünï\n\0", {"a": [{"b": 1.5}]}, "x" * 5_000_000]
+    for event in events:
         assert function.invoke(event) == event
 
 

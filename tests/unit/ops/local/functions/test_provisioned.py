@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,8 +163,7 @@ def test_environments_stay_however_long_they_are_idle(function: Any, version: Pr
 
 def test_an_environment_that_has_failed_is_initialised_again(function: Any, version: Provisioned) -> None:
     [pid] = version.ready(1)
-    os.kill(pid, signal.SIGKILL)
-    function.local_aws.eventually(lambda: not function.runs(pid))
+    function.end(pid)
     again, kind = function.invoke("/", Qualifier="1")
     assert again != pid
     assert kind == "provisioned-concurrency"

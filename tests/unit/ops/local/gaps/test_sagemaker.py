@@ -25,76 +25,6 @@ def test_a_model_keeps_its_network_isolation_and_has_no_empty_vpc(local_aws: Any
     assert "VpcConfig" not in described
 
 
-def test_data_capture_is_told_only_where_it_is_configured(local_aws: Any) -> None:
-    sagemaker = local_aws.client("sagemaker")
-    local_aws.create_endpoint(name="plain")
-    assert "DataCaptureConfig" not in sagemaker.describe_endpoint_config(EndpointConfigName="plain-config")
-    assert "DataCaptureConfig" not in sagemaker.describe_endpoint(EndpointName="plain")
-    sagemaker.create_endpoint_config(
-        EndpointConfigName="capturing",
-        ProductionVariants=[
-            {
-                "VariantName": "main",
-                "ModelName": "plain-config",
-                "InstanceType": "ml.m5.large",
-                "InitialInstanceCount": 1,
-            }
-        ],
-        DataCaptureConfig={
-            "EnableCapture": True,
-            "InitialSamplingPercentage": 20,
-            "DestinationS3Uri": "s3://models/captured",
-            "CaptureOptions": [{"CaptureMode": "Input"}],
-        },
-    )
-    described = sagemaker.describe_endpoint_config(EndpointConfigName="capturing")
-    assert described["DataCaptureConfig"]["InitialSamplingPercentage"] == 20
-
-
-def test_an_endpoint_tells_how_it_was_deployed(local_aws: Any) -> None:
-    sagemaker = local_aws.client("sagemaker")
-    local_aws.create_endpoint()
-    assert "LastDeploymentConfig" not in sagemaker.describe_endpoint(EndpointName="endpoint")
-    routing = {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}}
-    sagemaker.update_endpoint(
-        EndpointName="endpoint",
-        EndpointConfigName="endpoint-config",
-        DeploymentConfig={"BlueGreenUpdatePolicy": routing},
-    )
-    assert local_aws.settled()["LastDeploymentConfig"]["BlueGreenUpdatePolicy"] == routing
-
-
-def test_a_model_package_group_can_be_deleted(local_aws: Any) -> None:
-    sagemaker = local_aws.client("sagemaker")
-    sagemaker.create_model_package_group(ModelPackageGroupName="dogs")
-    sagemaker.delete_model_package_group(ModelPackageGroupName="dogs")
-    assert sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"] == []
-    with pytest.raises(ClientError, match="does not exist"):
-        sagemaker.delete_model_package_group(ModelPackageGroupName="dogs")
-
-
-def test_a_notebook_instance_keeps_what_it_is_given_and_can_be_changed_once_stopped(local_aws: Any) -> None:
-    sagemaker = local_aws.client("sagemaker")
-    sagemaker.create_notebook_instance(
-        NotebookInstanceName="notebook",
-        InstanceType="ml.t3.medium",
-        RoleArn=ROLE,
-        PlatformIdentifier="notebook-al2-v3",
-        InstanceMetadataServiceConfiguration={"MinimumInstanceMetadataServiceVersion": "2"},
-    )
-    described = sagemaker.describe_notebook_instance(NotebookInstanceName="notebook")
-    assert described["PlatformIdentifier"] == "notebook-al2-v3"
-    assert described["InstanceMetadataServiceConfiguration"] == {"MinimumInstanceMetadataServiceVersion": "2"}
-    change = {"NotebookInstanceName": "notebook", "InstanceType": "ml.t3.large", "VolumeSizeInGB": 20}
-    with pytest.raises(ClientError, match=r"not in \(\[Stopped, Failed\]\)"):
-        sagemaker.update_notebook_instance(**change)
-    sagemaker.stop_notebook_instance(NotebookInstanceName="notebook")
-    sagemaker.update_notebook_instance(**change)
-    described = sagemaker.describe_notebook_instance(NotebookInstanceName="notebook")
-    assert (described["InstanceType"], described["VolumeSizeInGB"]) == ("ml.t3.large", 20)
-    assert described["PlatformIdentifier"] == "notebook-al2-v3"
-
-
 def test_instance_types_are_those_of_aws(local_aws: Any) -> None:
     sagemaker = local_aws.client("sagemaker")
     sagemaker.create_model(ModelName="model", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "image"})
@@ -113,3 +43,48 @@ def test_instance_types_are_those_of_aws(local_aws: Any) -> None:
     create("ml.c6i.large")
     with pytest.raises(ClientError, match=r"Value 'ml\.dog\.large' at 'instanceType' failed to satisfy constraint"):
         create("ml.dog.large")
+
+
+def test_a_model_tells_what_it_was_given(local_aws: Any) -> None:
+    sagemaker = local_aws.client("sagemaker")
+    containers = [{"Image": "first", "ContainerHostname": "a"}, {"Image": "second", "ContainerHostname": "b"}]
+    created = sagemaker.create_model(
+        ModelName="model",
+        ExecutionRoleArn=ROLE,
+        Containers=containers,
+        InferenceExecutionConfig={"Mode": "Serial"},
+        VpcConfig={"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]},
+        Tags=[{"Key": "a", "Value": "1"}],
+    )
+    described = sagemaker.describe_model(ModelName="model")
+    assert described["ModelArn"] == created["ModelArn"]
+    assert (described["Containers"], described["InferenceExecutionConfig"]) == (containers, {"Mode": "Serial"})
+    assert described["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+
+
+def test_every_kind_of_resource_has_tags_of_which_each_key_is_there_once(local_aws: Any) -> None:
+    sagemaker = local_aws.client("sagemaker")
+    tags = [{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "1"}]
+    arns = [
+        sagemaker.create_model(ModelName="model", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "i"}, Tags=tags)[
+            "ModelArn"
+        ],
+        sagemaker.create_notebook_instance_lifecycle_config(NotebookInstanceLifecycleConfigName="config", Tags=tags)[
+            "NotebookInstanceLifecycleConfigArn"
+        ],
+        sagemaker.create_notebook_instance(
+            NotebookInstanceName="notebook", InstanceType="ml.t3.medium", RoleArn=ROLE, Tags=tags
+        )["NotebookInstanceArn"],
+        sagemaker.create_model_package_group(ModelPackageGroupName="dogs", Tags=tags)["ModelPackageGroupArn"],
+    ]
+    for arn in arns:
+        told = sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "a", "Value": "2"}, {"Key": "c", "Value": "3"}])
+        sagemaker.delete_tags(ResourceArn=arn, TagKeys=["b"])
+        assert {"Key": "b", "Value": "1"} in told["Tags"]
+        left = sagemaker.list_tags(ResourceArn=arn)["Tags"]
+        assert left == [{"Key": "a", "Value": "2"}, {"Key": "c", "Value": "3"}]
+
+
+def test_what_is_not_there_has_no_tags(local_aws: Any) -> None:
+    with pytest.raises(ClientError, match="Could not find resource"):
+        local_aws.client("sagemaker").list_tags(ResourceArn="arn:aws:sagemaker:us-east-1:123456789012:model/none")

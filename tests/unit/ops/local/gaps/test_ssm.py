@@ -61,3 +61,10 @@ def test_a_public_parameter_that_is_none_is_not_found(local_aws: Any) -> None:
     with pytest.raises(ClientError) as refused:
         local_aws.client("ssm").get_parameter(Name=f"{PREFIX}/x86_64/dogs/latest/ami-id")
     assert refused.value.response["Error"]["Code"] == "ParameterNotFound"
+
+
+def test_public_parameters_are_not_among_the_accounts_own(local_aws: Any) -> None:
+    ssm = local_aws.client("ssm")
+    ssm.put_parameter(Name="/dogs/model", Type="String", Value="s3://models/model.tar.gz")
+    ssm.get_parameters_by_path(Path=f"{PREFIX}/arm64", Recursive=True)
+    assert [one["Name"] for one in ssm.describe_parameters()["Parameters"]] == ["/dogs/model"]

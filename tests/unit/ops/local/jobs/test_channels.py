@@ -114,3 +114,22 @@ def test_a_prefix_that_the_role_may_not_list_is_refused(jobs: Any) -> None:
     jobs.s3.put_object(Bucket="elsewhere", Key="data/a", Body=b"1")
     with pytest.raises(Exception, match='has "s3:ListBucket" permissions on bucket "elsewhere"'):
         jobs.start(LIST, InputDataConfig=[channel("s3://elsewhere/data/")])
+
+
+def test_a_buckets_policy_lets_jobs_in_and_keeps_them_out(jobs: Any) -> None:
+    jobs.s3.create_bucket(Bucket="elsewhere")
+    jobs.s3.put_object(Bucket="elsewhere", Key="data/a", Body=b"1")
+    resources = ["arn:aws:s3:::elsewhere", "arn:aws:s3:::elsewhere/*"]
+    statement = {"Principal": {"AWS": jobs.role}, "Action": "s3:*", "Resource": resources}
+    from_plain_http = {"Bool": {"aws:SecureTransport": "false"}}
+    statements = [
+        {"Effect": "Allow", **statement},
+        {"Effect": "Deny", **statement, "Principal": "*", "Condition": from_plain_http},
+    ]
+    document = {"Version": "2012-10-17", "Statement": statements}
+    jobs.s3.put_bucket_policy(Bucket="elsewhere", Policy=json.dumps(document))
+    assert jobs.run(LIST, InputDataConfig=[channel("s3://elsewhere/data/")])["TrainingJobStatus"] == "Completed"
+    statements.append({"Effect": "Deny", **statement, "Action": "s3:GetObject"})
+    jobs.s3.put_bucket_policy(Bucket="elsewhere", Policy=json.dumps(document))
+    described = jobs.run(LIST, TrainingJobName="denied", InputDataConfig=[channel("s3://elsewhere/data/")])
+    assert described["FailureReason"] == "ClientError: Data download failed:AccessDenied (403): Access Denied"

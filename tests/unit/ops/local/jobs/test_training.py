@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -237,6 +239,33 @@ def test_archives_do_not_reach_out_of_the_jobs_folder(jobs: Any, tmp_path: Path)
     assert not target.exists()
 
 
+@pytest.mark.parametrize("way", ["{outside}", "/opt/ml/../..{outside}"])
+def test_code_lies_in_s3_or_on_the_instance(jobs: Any, tmp_path: Path, way: str) -> None:
+    (tmp_path / "train.py").write_text("print('which no instance has')")
+    source = {"sagemaker_submit_directory": way.format(outside=tmp_path)}
+    described = jobs.run("", HyperParameters=source)
+    assert described["FailureReason"].startswith("AlgorithmError: framework error: \nFileNotFoundError: ")
+    assert jobs.logged() == []
+
+
+def test_an_archive_that_holds_more_than_the_instance_is_not_unpacked(jobs: Any) -> None:
+    member = tarfile.TarInfo("train.py")
+    member.size = (1 << 30) + 1
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as packed:
+        packed.addfile(member)
+    jobs.put({"bomb.tar.gz": archive.getvalue()})
+    source = {"sagemaker_submit_directory": "s3://project/bomb.tar.gz"}
+    described = jobs.run("", HyperParameters=source, ResourceConfig={"VolumeSizeInGB": 1})
+    assert "No space left on device" in described["FailureReason"]
+
+
+def test_a_job_has_no_more_instances_than_its_quota(jobs: Any) -> None:
+    with pytest.raises(ClientError, match=r"is 20 Instances, with .* a request delta of 21 Instances") as refused:
+        jobs.start("", ResourceConfig={"InstanceCount": 21})
+    assert refused.value.response["Error"]["Code"] == "ResourceLimitExceeded"
+
+
 def test_stopping_a_job_lets_its_program_save_a_model(jobs: Any) -> None:
     jobs.start(PATIENT)
     jobs.in_training(line="waiting")
@@ -302,6 +331,14 @@ def test_logs_lie_in_a_stream_of_the_instance(jobs: Any) -> None:
     (stream,) = streams["logStreams"]
     assert stream["logStreamName"].startswith("job/algo-1-")
     assert jobs.logged() == ["hello"]
+
+
+def test_logs_are_dated_by_the_clock(jobs: Any, fast_clock: Any) -> None:
+    described = jobs.run("print('hello')")
+    logs = jobs.local_aws.client("logs")
+    (event,) = logs.filter_log_events(logGroupName="/aws/sagemaker/TrainingJobs")["events"]
+    from_start_to_end = [described[name].timestamp() * 1000 for name in ("TrainingStartTime", "TrainingEndTime")]
+    assert sorted([*from_start_to_end, event["timestamp"]])[1] == event["timestamp"]
 
 
 def test_an_entry_point_of_its_own_replaces_the_images(jobs: Any) -> None:
@@ -473,6 +510,8 @@ def test_an_update_is_recorded(jobs: Any) -> None:
     ("changes", "message"),
     [
         ({"HyperParameters": {"sagemaker_program": ""}}, "Local AWS runs no images"),
+        ({"HyperParameters": {"sagemaker_program": "../train.py"}}, "must be in its archive: ../train.py is not"),
+        ({"HyperParameters": {"sagemaker_program": "/bin/true"}}, "must be in its archive: /bin/true is not"),
         ({"TrainingJobName": "under_score"}, "at 'trainingJobName' failed to satisfy constraint"),
         ({"ResourceConfig": {"InstanceType": "ml.none"}}, "Member must satisfy enum value set"),
         ({"InputDataConfig": [channel(InputMode="Pipe")]}, "does not support Pipe mode"),

@@ -16,7 +16,7 @@ from whippet.local.calls import Call
 __all__ = ["Need", "action_of", "log_stream_arn", "needs_of"]
 
 #: Services whose actions carry another prefix than their name.
-PREFIXES = {"sagemaker-runtime": "sagemaker", "stepfunctions": "states"}
+PREFIXES = {"resourcegroupstaggingapi": "tag", "sagemaker-runtime": "sagemaker", "stepfunctions": "states"}
 
 #: Operations that are authorised under another name.
 RENAMED = {

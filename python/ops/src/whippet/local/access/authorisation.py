@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cache
+
+from moto.core.base_backend import AccountSpecificBackend
 
 from whippet.local.access import resource_policies
 from whippet.local.access.actions import Need, needs_of
@@ -21,7 +24,7 @@ from whippet.local.access.principals import (
 from whippet.local.access.refusals import Problem, Refusals
 from whippet.local.access.roles import check_trust, passes_of
 from whippet.local.access.signatures import check_form, session_token, verify
-from whippet.local.calls import AwsError, Call, Signature, read_signature
+from whippet.local.calls import AwsError, Call, Signature, read_signature, service_model
 
 #: Operations that need no permission: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 #: and https://docs.aws.amazon.com/STS/latest/APIReference/API_GetSessionToken.html. AssumeRole's needs the trust policy
@@ -45,11 +48,10 @@ def authorise(call: Call) -> None:
     principal = authenticate(call)
     if (call.service, call.operation) in DECIDED_ELSEWHERE:
         return
-    if principal is not ANONYMOUS:
-        for passed in () if principal.is_administrator else passes_of(call):
-            require(call, principal, passed.need, passed.context)
     for need in needs_of(call):
         require(call, principal, need, RequestContext(call, need.resource))
+    for passed in passes_of(call):
+        require(call, principal, passed.need, passed.context)
     check_trust(call)
 
 
@@ -96,6 +98,7 @@ def verified(call: Call, signature: Signature, refusals: Refusals, now: float | 
     """
     now = time.time() if now is None else now
     check_form(call.request, signature, refusals)
+    _check_scope(call, signature, refusals)
     credentials = find_credentials(signature.access_key)
     if credentials is None:
         raise refusals.make(Problem.UNKNOWN_KEY)
@@ -109,6 +112,26 @@ def verified(call: Call, signature: Signature, refusals: Refusals, now: float | 
     refusals = replace(refusals, advises=signature.access_key == ADMINISTRATOR_KEY)
     verify(call.request, call.body, signature, credentials.secret, now, refusals)
     return credentials.principal
+
+
+def _check_scope(call: Call, signature: Signature, refusals: Refusals) -> None:
+    """Refuses a signature for another service than the one that is called, or for a region that it is not in."""
+    model = service_model(call.service)
+    if model is not None and signature.service != model.signing_name:
+        correct = f"Credential should be scoped to correct service: '{model.signing_name}'."
+        raise refusals.make(Problem.SCOPE, correct)
+    if (regions := _regions_of(call.service)) and signature.region not in regions:
+        raise refusals.make(Problem.SCOPE, f"Credential should be scoped to a valid region, not '{signature.region}'.")
+
+
+@cache
+def _regions_of(service: str) -> frozenset[str]:
+    """The regions that a service is in; none where it is in all at once, as IAM is."""
+    session = AccountSpecificBackend.get_session()  # moto's own, which has read botocore's list
+    if not session.get_available_regions(service):  # in the partition `aws`; Budgets has regions in another one only
+        return frozenset()
+    partitions = session.get_available_partitions()
+    return frozenset(region for one in partitions for region in session.get_available_regions(service, one))
 
 
 def require(call: Call, principal: Principal, need: Need, context: Context) -> None:

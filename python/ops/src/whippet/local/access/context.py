@@ -105,6 +105,7 @@ class RequestContext(Mapping[str, str | Sequence[str]]):
         self._resource = resource
         address = call.request.remote_addr or "127.0.0.1"
         self._known: dict[str, str] = {
+            "aws:principalisawsservice": "false",  # a service that is asks by itself: see `principals`
             "aws:requestedregion": call.region,
             "aws:resourceaccount": call.account,
             "aws:securetransport": "true",  # as on AWS, where the same call is made over TLS

@@ -57,8 +57,6 @@ def _signed_by(call: Call) -> Principal:
         raise AwsError("AccessDeniedException", FORBIDDEN, status=403)
     refusals = Refusals("lambda", "rest-json")
     principal = verified(call, signature, refusals)
-    if signature.service != "lambda":
-        raise refusals.make(Problem.SCOPE, "Credential should be scoped to correct service: 'lambda'.")
     if signature.region != call.region:
         raise refusals.make(Problem.SCOPE, f"Credential should be scoped to a valid region, not '{signature.region}'.")
     return principal

@@ -26,9 +26,17 @@ _VARIABLE = re.compile(r"\$\{(?P<name>[^}',]+?)\s*(?:,\s*'(?P<default>[^']*)'\s*
 
 @lru_cache(maxsize=4096)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    wildcards = {"*": ".*", "?": "."}
-    parts = (wildcards.get(character) or re.escape(plain(character)) for character in re.sub(r"\*+", "*", pattern))
-    return re.compile("".join(parts), re.DOTALL)
+    first, *rest = (_one_for_one(part) for part in pattern.split("*"))
+    if not rest:
+        return re.compile(first, re.DOTALL)
+    # The first place for what stands between two `*` is as good as any later one: atomic groups keep a pattern with
+    # many of them from trying all others, which would take longer than anybody waits.
+    *between, last = rest
+    return re.compile(first + "".join(f"(?>.*?{part})" for part in between) + f".*{last}", re.DOTALL)
+
+
+def _one_for_one(part: str) -> str:
+    return "".join("." if character == "?" else re.escape(plain(character)) for character in part)
 
 
 def matches(pattern: str, value: str) -> bool:

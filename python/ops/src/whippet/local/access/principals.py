@@ -15,6 +15,7 @@ from whippet.local.access import policies, sessions
 from whippet.local.access.actions import Need
 from whippet.local.access.patterns import Context
 from whippet.local.access.policies import ALLOW_ALL, Decision, Policy, Statement
+from whippet.local.access.resource_policies import is_decisive, policy_of
 from whippet.local.access.sessions import SESSION_KEY_PREFIX, Session
 from whippet.local.access.signatures import Secret
 from whippet.local.calls import AwsError, Call
@@ -24,6 +25,13 @@ from whippet.local.settings import ACCOUNT
 ADMINISTRATOR_KEY = "test"
 ADMINISTRATOR_SECRET = "test"  # noqa: S105 - the documented credentials of local AWS
 ROOT_ARN = f"arn:aws:iam::{ACCOUNT}:root"
+
+#: What policies can ask of what a service does with a role: it comes over TLS, and the role is no service.
+CALLS_OF_SERVICES = {
+    "aws:principalisawsservice": "false",
+    "aws:resourceaccount": ACCOUNT,
+    "aws:securetransport": "true",
+}
 
 #: A Lambda environment lives longer than the hour that AssumeRole gives by default.
 SESSION_SECONDS = 12 * 3600
@@ -76,8 +84,12 @@ class Principal:
         return self.arn == ROOT_ARN
 
     def decide(self, need: Need, context: Context | None = None) -> Decision:
-        """What the policies say about one action on one resource."""
-        return self.judge(need, context or {}).decision
+        """What all policies say about one action on one resource, that of the resource among them.
+
+        For what services do with a role, which is no call that comes in here.
+        """
+        known = {**CALLS_OF_SERVICES, **(context or {})}
+        return self.judge(need, known, policy_of(need.resource), is_decisive(need.resource)).decision
 
     def judge(
         self, need: Need, context: Context, resource_policy: Policy | None = None, is_resource_decisive: bool = False

@@ -205,10 +205,22 @@ def _iam(call: Call) -> Iterator[str]:
             path = call.params.get("Path") or "/"
             yield _iam_path(backend, kind, name) or f"arn:aws:iam::{call.account}:{kind}{path}{name}"
             return
+    if _is_about_caller(call) and (key := backend.access_keys.get(call.access_key)):
+        yield str(backend.users[str(key.user_name)].arn)
     for parameter in _IAM_ARNS:
         yield from named(call, parameter)
     if service := call.params.get("AWSServiceName"):
         yield f"arn:aws:iam::{call.account}:role/aws-service-role/{service}/*"
+
+
+def _is_about_caller(call: Call) -> bool:
+    """Whether a call concerns the user who makes it, as GetUser and ListAccessKeys do that name none.
+
+    https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetUser.html
+    """
+    model = call.operation_model
+    shape = None if model is None else model.input_shape
+    return shape is not None and "UserName" in shape.members and "UserName" not in shape.required_members
 
 
 def _iam_path(backend: Any, kind: str, name: str) -> str:

@@ -45,7 +45,7 @@ SIGNED_CHUNKS_AND_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
 UNSIGNED_CHUNKS_AND_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 NOTHING = sha256(b"").hexdigest()
 
-_TIME = re.compile(r"\d{8}T\d{6}Z")
+_TIME = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -93,6 +93,9 @@ def check_form(request: Request, signature: Signature, refusals: Refusals) -> No
     if missing:
         place = "Query string" if signature.is_presigned else "Authorization header"
         raise refusals.make(Problem.INCOMPLETE, " ".join(f"{place} requires '{name}' parameter." for name in missing))
+    scope = (signature.date, signature.region, signature.service, *signature.signed_headers)
+    if not all(part.isascii() for part in scope):
+        raise refusals.make(Problem.INCOMPLETE, "Credential and SignedHeaders may hold ASCII characters alone.")
     if signature.terminator != TERMINATOR:
         raise refusals.make(
             Problem.SCOPE, f"Credential should be scoped with a valid terminator: '{TERMINATOR}', not what was sent."

@@ -96,8 +96,9 @@ def _result(
         "MissingContextValues": sorted(_missing(principal, need, context)),
     }
     if principal.boundary is not None:
-        allowed = Principal(principal.arn, (principal.boundary,), context=principal.context).decide(need, context)
-        result["PermissionsBoundaryDecisionDetail"] = {"AllowedByPermissionsBoundary": allowed is Decision.ALLOWED}
+        said = Principal(principal.arn, (principal.boundary,), context=principal.context).judge(need, context)
+        is_allowed = said.decision is Decision.ALLOWED
+        result["PermissionsBoundaryDecisionDetail"] = {"AllowedByPermissionsBoundary": is_allowed}
     return result
 
 

@@ -31,6 +31,7 @@ from whippet.local.settings import ACCOUNT
 
 #: Seconds. https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 SHORTEST_SESSION = 900
+LONGEST_SESSION = 12 * 3600
 DEFAULT_SESSION = 3600
 #: A session of a role that a session of a role has asked for.
 LONGEST_CHAINED_SESSION = 3600
@@ -95,22 +96,21 @@ def _check_may_assume(call: Call, principal: Principal, role_arn: str) -> None:
 def _assumed_seconds(asked: Any, role: Any, is_chained: bool) -> int:
     longest = int(role.max_session_duration or DEFAULT_SESSION)
     seconds = int(asked) if asked is not None else DEFAULT_SESSION
+    if not SHORTEST_SESSION <= seconds <= LONGEST_SESSION:
+        raise _wrong_duration(seconds, SHORTEST_SESSION, LONGEST_SESSION)
     if is_chained and seconds > LONGEST_CHAINED_SESSION:
         message = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining."
         raise AwsError("ValidationError", message)
     if seconds > longest:
         message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
         raise AwsError("ValidationError", message)
-    return _at_least(seconds)
-
-
-def _at_least(seconds: int) -> int:
-    if seconds < SHORTEST_SESSION:
-        message = (
-            f"Value '{seconds}' at 'durationSeconds' failed to satisfy constraint: Member must have value greater "
-        )
-        raise AwsError("ValidationError", f"1 validation error detected: {message}than or equal to {SHORTEST_SESSION}")
     return seconds
+
+
+def _wrong_duration(seconds: int, least: int, most: int) -> AwsError:
+    bound = f"greater than or equal to {least}" if seconds < least else f"less than or equal to {most}"
+    message = f"Value '{seconds}' at 'durationSeconds' failed to satisfy constraint: Member must have value {bound}"
+    return AwsError("ValidationError", f"1 validation error detected: {message}")
 
 
 def _session_policies(params: dict[str, Any]) -> tuple[str, ...] | None:
@@ -142,10 +142,12 @@ def get_session_token(call: Call, forward: Forward) -> Response:
     principal = authenticate(call)
     if principal.role_arn or call.access_key.startswith(SESSION_KEY_PREFIX):
         raise denial(call, "Cannot call GetSessionToken with session credentials")
-    longest = LONGEST_ADMINISTRATOR_SESSION if principal.is_administrator else LONGEST_USER_SESSION
-    seconds = _at_least(int(call.params.get("DurationSeconds") or DEFAULT_USER_SESSION))
-    user = principal.context.get("aws:username", "")
-    session = sessions.begin("", min(seconds, longest), user=user)
+    seconds = int(call.params.get("DurationSeconds") or DEFAULT_USER_SESSION)
+    if not SHORTEST_SESSION <= seconds <= LONGEST_USER_SESSION:
+        raise _wrong_duration(seconds, SHORTEST_SESSION, LONGEST_USER_SESSION)
+    if principal.is_administrator:
+        seconds = min(seconds, LONGEST_ADMINISTRATOR_SESSION)
+    session = sessions.begin("", seconds, user=principal.context.get("aws:username", ""))
     return answer(call, {"Credentials": _credentials(session)})
 
 

@@ -94,6 +94,26 @@ def dead_letter_attributes(request_id: str, condition: str, outcome: Outcome | N
     }
 
 
+def check_destination(arn: str, role_arn: str, name: str) -> None:
+    """Checks that a destination can be told.
+
+    Args:
+        arn: of the destination.
+        role_arn: whose permissions decide.
+        name: of the function that is told of.
+
+    Raises:
+        DeliveryError: it cannot; in the words in which Lambda refuses it as a destination.
+    """
+    service = parse_arn(arn).service
+    if service not in ACTIONS or arn.endswith(".fifo"):
+        raise DeliveryError(f"The destination ARN {arn} is invalid.")
+    need = Need(ACTIONS[service], f"{arn}/aws/lambda/async/{name}/" if service == "s3" else arn)
+    if role_principal(role_arn).judge(need, {}, policy_of(arn)).decision is not Decision.ALLOWED:
+        action = need.action.partition(":")[2]
+        raise DeliveryError(f"The function's execution role does not have permissions to call {action} on {arn}")
+
+
 class Destinations:
     """Delivers.
 
@@ -113,7 +133,7 @@ class Destinations:
             DeliveryError: it cannot be delivered.
         """
         where = parse_arn(arn)
-        self._check(where.service, arn, function)
+        check_destination(arn, function.role_arn, function.name)
         body = json.dumps(record)
         with self._state.watching(), _delivering():
             if where.service == "s3":
@@ -134,17 +154,9 @@ class Destinations:
             DeliveryError: it cannot be delivered.
         """
         where = parse_arn(arn)
-        self._check(where.service, arn, function)
+        check_destination(arn, function.role_arn, function.name)
         with self._state.watching(), _delivering():
             _send(where.service, where.region, arn, payload.decode(), attributes)
-
-    def _check(self, service: str, arn: str, function: Function) -> None:
-        if service not in ACTIONS or arn.endswith(".fifo"):
-            raise DeliveryError(f"{arn} cannot be told")
-        resource = f"{arn}/aws/lambda/async/{function.name}/" if service == "s3" else arn
-        need = Need(ACTIONS[service], resource)
-        if role_principal(function.role_arn).judge(need, {}, policy_of(arn)).decision is not Decision.ALLOWED:
-            raise DeliveryError(f"{function.role_arn} may not call {need.action} on {arn}")
 
     def _put_object(self, bucket: str, name: str, timestamp: str, body: str) -> None:
         day, time = timestamp[:10], timestamp[11:19].replace(":", ".")

@@ -12,7 +12,16 @@ from werkzeug.wrappers import Response
 
 from whippet.local.calls import AwsError, Call, answer
 from whippet.local.clock import Clock
-from whippet.local.functions.records import LATEST, backend_of, find, function_arn, named_by, qualified
+from whippet.local.functions.destinations import DeliveryError, check_destination
+from whippet.local.functions.records import (
+    LATEST,
+    backend_of,
+    find,
+    function_arn,
+    named_by,
+    qualified,
+    split_name,
+)
 from whippet.local.records import shelf
 from whippet.local.services import Forward, Handlers
 
@@ -118,7 +127,7 @@ class EventSettingsCalls:
         if all(params.get(name) is None for name in names):
             message = "You must specify at least one of error handling or destination setting."
             raise AwsError("InvalidParameterValueException", message, members={"Type": "User"})
-        _check(params, qualified(function_arn(call.region, key[0]), key[1]))
+        _check(params, qualified(function_arn(call.region, key[0]), key[1]), find(call.region, *key).role)
         destinations = params.get("DestinationConfig", {})
         told = {
             "retries": params.get("MaximumRetryAttempts"),
@@ -164,8 +173,8 @@ def _told(region: str, key: tuple[str, str], settings: EventSettings) -> dict[st
     }
 
 
-def _check(params: dict[str, Any], arn: str) -> None:
-    """Refuses what is beyond the limits, and a function that tells itself.
+def _check(params: dict[str, Any], arn: str, role_arn: str) -> None:
+    """Refuses what is beyond the limits, a function that tells itself, and what its role may not tell.
 
     Raises:
         AwsError: it is.
@@ -178,6 +187,12 @@ def _check(params: dict[str, Any], arn: str) -> None:
             message = f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: "
             raise AwsError("ValidationException", f"{message}Member must have value {bound}")
     for destination in params.get("DestinationConfig", {}).values():
-        if destination.get("Destination") in (arn, arn.removesuffix(f":{LATEST}")):
+        if not (told := destination.get("Destination")):
+            continue
+        if told in (arn, arn.removesuffix(f":{LATEST}")):
             message = "You can't specify the function as a destination for itself."
             raise AwsError("InvalidParameterValueException", message, members={"Type": "User"})
+        try:
+            check_destination(told, role_arn, split_name(arn)[0])
+        except DeliveryError as error:
+            raise AwsError("InvalidParameterValueException", str(error), members={"Type": "User"}) from None

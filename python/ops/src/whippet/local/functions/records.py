@@ -167,10 +167,18 @@ def find(region: str, name: str, qualifier: str = "") -> Any:
 
 
 def find_alias(region: str, name: str, qualifier: str) -> Any:
-    """The record of an alias; None where the qualifier is none's."""
+    """The record of an alias; None where the qualifier is none's.
+
+    Raises:
+        AwsError: ResourceNotFoundException, where there is no such function.
+    """
     if not qualifier or qualifier == LATEST or qualifier.isdecimal():
         return None
-    return next((one for one in backend_of(region).list_aliases(name) if one.name == qualifier), None)
+    try:
+        aliases = backend_of(region).list_aliases(name)
+    except UnknownFunctionException:
+        raise not_found(region, name, qualifier) from None
+    return next((one for one in aliases if one.name == qualifier), None)
 
 
 def weights(alias: Any) -> dict[str, float]:

@@ -15,6 +15,7 @@ import threading
 import zipfile
 import zlib
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 #: The distributions of the managed runtime:
@@ -49,12 +50,21 @@ class BadCodeError(Exception):
 def link_packages(folder: Path) -> None:
     """Fills a folder with links to the runtime's packages."""
     folder.mkdir(parents=True, exist_ok=True)
+    for package in _packages():
+        link = folder / package.name
+        if not link.exists():
+            link.symlink_to(package)
+
+
+@cache
+def _packages() -> tuple[Path, ...]:
+    """The folders and modules of the runtime's packages."""
+    found = []
     for name in RUNTIME_DISTRIBUTIONS:
         distribution = importlib.metadata.distribution(name)
-        for top in {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}:
-            link = folder / top
-            if not link.exists():
-                link.symlink_to(Path(str(distribution.locate_file(top))))
+        tops = {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}
+        found += [Path(str(distribution.locate_file(top))) for top in sorted(tops)]
+    return tuple(found)
 
 
 class Packages:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import re
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 _PREFIX = "/2018-06-01/runtime"
 _REPORT = re.compile(rf"{_PREFIX}/invocation/(?P<request_id>[^/]+)/(?P<kind>response|error)")
@@ -145,6 +149,11 @@ class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     block_on_close = False
     api: RuntimeApi
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says what went wrong here, and nothing of a process that was ended in the middle of a request."""
+        if not isinstance(error := sys.exc_info()[1], ConnectionError):
+            log.error("the Runtime API failed", exc_info=error)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -34,6 +34,7 @@ from whippet.local.functions.records import (
     function_arn,
     named_by,
     qualified,
+    regions,
     timestamp,
 )
 from whippet.local.functions.url_events import BadResultError, Cors, UrlRequest, answer_of, event_of
@@ -166,23 +167,23 @@ class Urls:
         if not (found := HOST.fullmatch(request.host.partition(":")[0])):
             return None
         region, started = found["region"], time.perf_counter()
-        url = _all(region).get(found["id"])
+        url = _all(region).get(found["id"]) if region in regions() else None
         # AWS does not tell whether there is such a URL either.
         if url is None:
             return _refusal(403, "Forbidden")
+        cors, origin = Cors.of(url.cors), request.headers.get("Origin", "")
+        if request.method == "OPTIONS" and url.cors and origin and "Access-Control-Request-Method" in request.headers:
+            return Response(status=200, headers=cors.preflight_headers(origin))
         response, target = self._respond(request, region, url)
         if target is not None:
             self._metering.requested(target, response.status_code, (time.perf_counter() - started) * 1000)
-        cors = Cors.of(url.cors).response_headers(request.headers.get("Origin", ""))
-        for name in [name for name, _ in response.headers if url.cors and name.lower().startswith("access-control-")]:
-            del response.headers[name]
-        response.headers.extend(cors)
+        if url.cors:  # what the function says of it does not count then
+            for name in [name for name, _ in response.headers if name.lower().startswith("access-control-")]:
+                del response.headers[name]
+        response.headers.extend(cors.response_headers(origin))
         return response
 
     def _respond(self, request: Request, region: str, url: Url) -> tuple[Response, Target | None]:
-        origin = request.headers.get("Origin", "")
-        if request.method == "OPTIONS" and url.cors and origin and "Access-Control-Request-Method" in request.headers:
-            return Response(status=200, headers=Cors.of(url.cors).preflight_headers(origin)), None
         target = None
         try:
             target = self._invoker.resolve(region, url.name, url.qualifier)
@@ -191,12 +192,10 @@ class Urls:
         except AwsError as error:
             if error.code == "TooManyRequestsException":
                 return _refusal(429, "Too Many Requests", error.headers), target
-            if error.code == "AccessDeniedException":
-                return _refusal(403, str(error)), target
-            if error.code == "RequestEntityTooLargeException":
-                return _refusal(413, str(error)), target
+            if error.status in (403, 413):
+                return _refusal(error.status, str(error)), target
             log.warning("the URL of function %s: %s", url.name, error)
-            return _refusal(403 if error.status == 403 else 502, str(error)), target
+            return _refusal(502, "Internal Server Error"), target
 
     def _invoke(self, request: Request, target: Target, url: Url, caller: Principal) -> Response:
         request_id = str(uuid4())
@@ -222,7 +221,7 @@ class Urls:
         )
         payload = json.dumps(event).encode()
         if len(payload) > MAX_PAYLOAD_BYTES:
-            raise AwsError("RequestEntityTooLargeException", "Request Entity Too Large")
+            raise AwsError("RequestEntityTooLargeException", "Request Entity Too Large", status=413)
         outcome = self._invoker.invoke(target, payload, request_id)
         told = {"x-amzn-RequestId": request_id}
         if outcome.is_error:

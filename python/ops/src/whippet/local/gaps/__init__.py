@@ -6,14 +6,29 @@ What is more than a record, such as endpoints, functions and scaling, has a fold
 
 from __future__ import annotations
 
-from whippet.local.gaps import budgets, ec2, iam, kms, model_registry, notebooks, s3, sagemaker, sqs, ssm
+from whippet.local.gaps import (
+    budgets,
+    code_signing,
+    ec2,
+    iam,
+    kms,
+    logs,
+    model_registry,
+    notebooks,
+    s3,
+    sagemaker,
+    sqs,
+    ssm,
+)
 from whippet.local.services import Handlers
 
 HANDLERS: Handlers = {
     **budgets.HANDLERS,
+    **code_signing.HANDLERS,
     **ec2.HANDLERS,
     **iam.HANDLERS,
     **kms.HANDLERS,
+    **logs.HANDLERS,
     **model_registry.HANDLERS,
     **notebooks.HANDLERS,
     **s3.HANDLERS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 from moto.core.types import Base64EncodedString
@@ -12,23 +13,28 @@ from moto.ec2.utils import generate_route_id
 from werkzeug.wrappers import Response
 
 from whippet.local.calls import AwsError, Call, answer
-from whippet.local.gaps import deep_learning_images
+from whippet.local.gaps import deep_learning_images, spot
 from whippet.local.gaps.parameters import with_params
 from whippet.local.services import Forward, Handlers
 from whippet.local.settings import ACCOUNT
 
+#: Where the answer of RunInstances names what has been started.
+RESERVATION = re.compile("<reservationId>(.+?)</reservationId>")
 #: https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html#gp3-ebs-volume-type
 GP3_IOPS, GP3_THROUGHPUT = 3000, 125
 
 
 def describe_images(call: Call, forward: Forward) -> Response:
-    """The Deep Learning AMIs are there for a caller that looks for them by name or has kept an id."""
+    """DescribeImages has other AMIs than those that AWS publishes for deep learning.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImages.html
+    """
     deep_learning_images.publish(call.region)
     return forward(call)
 
 
 def run_instances(call: Call, forward: Forward) -> Response:
-    """RunInstances takes little of a launch template, and forgets what volumes can do and what must not be terminated.
+    """RunInstances takes little of a launch template, and forgets much of what it takes: see `_complete`.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RunInstances.html
     """
@@ -37,23 +43,47 @@ def run_instances(call: Call, forward: Forward) -> Response:
     if template := params.get("LaunchTemplate"):
         # What the request says goes before what the template says.
         params = _template_params(call, template) | params
-    known = {instance.id for instance in _backend(call).all_instances()}
     response = forward(with_params(call, params))
+    if reservation := RESERVATION.search(response.get_data(as_text=True)):
+        for instance in _backend(call).reservations[reservation[1]].instances:
+            _complete(_backend(call), instance, params)
+    return response
+
+
+def _complete(backend: Any, instance: Any, params: dict[str, Any]) -> None:
+    """Gives a new instance what moto forgets: its market, what its volumes can do, and what must end with it or not.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-eni.html
+    """
+    instance.disable_api_termination = bool(params.get("DisableApiTermination"))
+    outlasting = {
+        interface["DeviceIndex"]
+        for interface in params.get("NetworkInterfaces", ())
+        if not interface.get("DeleteOnTermination", "NetworkInterfaceId" not in interface)
+    }
+    for index, interface in instance.nics.items():
+        interface.delete_on_termination = index not in outlasting
+    if (market := params.get("InstanceMarketOptions", {})).get("MarketType") == "spot":
+        spot.open_request(backend, instance, market.get("SpotOptions", {}))
+    asked = {mapping.get("DeviceName"): mapping.get("Ebs", {}) for mapping in params.get("BlockDeviceMappings", ())}
+    for device, block in instance.block_device_mapping.items():
+        volume, wanted = backend.get_volume(block.volume_id), asked.get(device, {})
+        if volume.volume_type == "gp3":
+            volume.iops = wanted.get("Iops", GP3_IOPS)
+            volume.throughput = wanted.get("Throughput", GP3_THROUGHPUT)
+        elif "Iops" in wanted:
+            volume.iops = wanted["Iops"]
+
+
+def terminate_instances(call: Call, forward: Forward) -> Response:
+    """TerminateInstances leaves the request of a Spot Instance active.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html
+    """
+    response = forward(call)
     if response.status_code == 200:
-        volumes = {
-            mapping.get("DeviceName"): mapping.get("Ebs", {}) for mapping in params.get("BlockDeviceMappings", ())
-        }
-        for instance in _backend(call).all_instances():
-            if instance.id not in known:
-                instance.disable_api_termination = bool(params.get("DisableApiTermination"))
-                for device, block in instance.block_device_mapping.items():
-                    volume = _backend(call).get_volume(block.volume_id)
-                    asked = volumes.get(device, {})
-                    if volume.volume_type == "gp3":
-                        volume.iops = asked.get("Iops", GP3_IOPS)
-                        volume.throughput = asked.get("Throughput", GP3_THROUGHPUT)
-                    elif "Iops" in asked:
-                        volume.iops = asked["Iops"]
+        for instance in call.params["InstanceIds"]:
+            spot.close_request(_backend(call), _backend(call).get_instance(instance))
     return response
 
 
@@ -105,12 +135,22 @@ def modify_instance_attribute(call: Call, forward: Forward) -> Response:
             value = Base64EncodedString.from_raw_bytes(value)
         setattr(instance, INSTANCE_ATTRIBUTES[name], value)
     for mapping in params.get("BlockDeviceMappings", ()):
-        device = instance.block_device_mapping[mapping["DeviceName"]]
+        device = instance.block_device_mapping.get(mapping["DeviceName"])
+        if device is None:
+            message = f"No device is currently mapped at {mapping['DeviceName']}"
+            raise AwsError("InvalidInstanceAttributeValue", message)
         device.delete_on_termination = mapping["Ebs"]["DeleteOnTermination"]
     if groups := params.get("Groups"):
-        instance.security_groups = [_backend(call).get_security_group_from_id(group) for group in groups]
+        instance.security_groups = [_security_group(call, group) for group in groups]
         instance.nics[0]._group_set = list(instance.security_groups)
     return answer(call)
+
+
+def _security_group(call: Call, identifier: str) -> Any:
+    group = _backend(call).get_security_group_from_id(identifier)
+    if group is None:
+        raise AwsError("InvalidGroup.NotFound", f"The security group '{identifier}' does not exist")
+    return group
 
 
 def monitor_instances(call: Call, forward: Forward) -> Response:
@@ -205,6 +245,19 @@ def delete_vpc_endpoints(call: Call, forward: Forward) -> Response:
     return forward(call)
 
 
+def delete_nat_gateway(call: Call, forward: Forward) -> Response:
+    """DeleteNatGateway leaves the network interface, and fails where there is no such gateway.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteNatGateway.html
+    """
+    name = call.params["NatGatewayId"]
+    gateway = _backend(call).nat_gateways.get(name)
+    if gateway is None:
+        raise AwsError("NatGatewayNotFound", f"NatGateway {name} was not found")
+    _backend(call).enis.pop(gateway._eni.id, None)
+    return forward(call)
+
+
 def _description_of_rule(rule: SecurityGroupRule) -> str | None:
     """A rule's description, which moto forgets where the rule names another group.
 
@@ -222,6 +275,7 @@ setattr(SecurityGroupRule, "description", property(_description_of_rule))  # noq
 
 HANDLERS: Handlers = {
     ("ec2", "CreateLaunchTemplate"): create_launch_template,
+    ("ec2", "DeleteNatGateway"): delete_nat_gateway,
     ("ec2", "DeleteVpcEndpoints"): delete_vpc_endpoints,
     ("ec2", "DescribeImages"): describe_images,
     ("ec2", "DescribeLaunchTemplates"): describe_launch_templates,
@@ -230,5 +284,6 @@ HANDLERS: Handlers = {
     ("ec2", "ModifyVpcEndpoint"): modify_vpc_endpoint,
     ("ec2", "MonitorInstances"): monitor_instances,
     ("ec2", "RunInstances"): run_instances,
+    ("ec2", "TerminateInstances"): terminate_instances,
     ("ec2", "UnmonitorInstances"): unmonitor_instances,
 }

@@ -36,7 +36,10 @@ def update_role(call: Call, forward: Forward) -> Response:
 
     https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateRole.html
     """
-    role = _backend().get_role(call.params["RoleName"])
+    name = call.params["RoleName"]
+    role = next((role for role in _backend().roles.values() if role.name == name), None)
+    if role is None:
+        raise AwsError("NoSuchEntity", f"The role with name {name} cannot be found.", status=404)
     role.description = call.params.get("Description", role.description)
     role.max_session_duration = call.params.get("MaxSessionDuration", role.max_session_duration)
     return answer(call)

@@ -5,6 +5,8 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry.html
 
 from __future__ import annotations
 
+import json
+import threading
 from typing import Any
 
 from werkzeug.wrappers import Response
@@ -13,6 +15,9 @@ from whippet.local.calls import AwsError, Call, answer
 from whippet.local.gaps.sagemaker import backend
 from whippet.local.services import Forward, Handlers
 
+#: One version at a time gets its number.
+_numbering = threading.Lock()
+
 
 def create_package(call: Call, forward: Forward) -> Response:
     """CreateModelPackage leaves a version without an approval status, and gives a number again after a deletion.
@@ -20,21 +25,25 @@ def create_package(call: Call, forward: Forward) -> Response:
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackage.html
     """
     name = call.params.get("ModelPackageGroupName", "").rpartition("/")[2]
-    group = backend(call).model_package_groups.get(name)
+    group, packages = backend(call).model_package_groups.get(name), backend(call).model_packages
     if group is None:
         return forward(call)
-    response = forward(call)
-    if response.status_code == 200:
-        packages = backend(call).model_packages
-        package = packages.pop(next(reversed(packages)))
+    with _numbering:
+        known = dict(packages)
+        response = forward(call)
+        if response.status_code != 200:
+            return response
+        arn = json.loads(response.get_data())["ModelPackageArn"]
+        package = packages.pop(arn)
+        if arn in known:  # moto has counted the versions that are left, and has written over one of them
+            packages[arn] = known[arn]
         group.versions = getattr(group, "versions", 0) + 1
         package.model_package_version = group.versions
         package.arn = call.arn(f"model-package/{name.lower()}/{group.versions}")
         package.model_approval_status = package.model_approval_status or "PendingManualApproval"
         packages[package.arn] = package
         backend(call).model_package_name_mapping[package.arn] = package.arn
-        return answer(call, {"ModelPackageArn": package.arn})
-    return response
+    return answer(call, {"ModelPackageArn": package.arn})
 
 
 def update_package(call: Call, forward: Forward) -> Response:

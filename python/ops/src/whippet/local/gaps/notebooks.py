@@ -51,7 +51,10 @@ def create(call: Call, forward: Forward) -> Response:
 
 
 def describe(call: Call, forward: Forward) -> Response:
-    """DescribeNotebookInstance tells what CreateNotebookInstance has kept."""
+    """DescribeNotebookInstance does not tell the platform and the metadata service's version.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeNotebookInstance.html
+    """
     response = forward(call)
     if response.status_code != 200:
         return response

@@ -6,11 +6,14 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-do
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from whippet.local.jobs.environment import Layout, decode, flags, user_hyperparameters
@@ -20,6 +23,9 @@ NO_PROGRAM = (
     "Local AWS runs no images. Name a program: by the hyperparameters sagemaker_program and "
     "sagemaker_submit_directory, as script mode does, or by ContainerEntrypoint in AlgorithmSpecification."
 )
+
+#: What SageMaker's SDK asks for unless it is told otherwise.
+DEFAULT_VOLUME_GB = 30
 
 
 class ProgramError(Exception):
@@ -83,6 +89,7 @@ class Script:
         source: the archive, in S3 or on the instance, or a folder of the instance.
         hyperparameters: as they are given.
         is_isolated: the instance has no network, and so no S3.
+        volume_bytes: what an instance has room for.
     """
 
     python: tuple[str, ...]
@@ -90,24 +97,37 @@ class Script:
     source: str
     hyperparameters: Mapping[str, str]
     is_isolated: bool
+    volume_bytes: int
 
     def fetch(self, layout: Layout, storage: Storage) -> None:
         """Unpacks the archive into the folder of the code; its requirements.txt is not installed."""
-        source = layout.localise(self.source)
-        archive = Path(source)
         try:
+            archive = self._archive(layout, storage)
             if archive.is_dir():
                 shutil.copytree(archive, layout.code, dirs_exist_ok=True)
                 return
-            if source.startswith("s3://"):
-                archive = layout.root / "code.tar.gz"
-                if self.is_isolated:
-                    raise StorageError("Unable to locate credentials")
-                storage.fetch(Location.parse(source), archive)
             with tarfile.open(archive, "r:gz") as packed:
-                packed.extractall(layout.code, filter="data")
-        except (StorageError, OSError, EOFError, tarfile.TarError) as error:
-            raise ProgramError(f"framework error: \n{type(error).__name__}: {source}: {error}") from None
+                packed.extractall(layout.code, members=_members(packed, self.volume_bytes), filter="data")
+        except (StorageError, OSError, EOFError, zlib.error, tarfile.TarError) as error:
+            raise ProgramError(f"framework error: \n{type(error).__name__}: {self.source}: {error}") from None
+
+    def _archive(self, layout: Layout, storage: Storage) -> Path:
+        """The archive, or the folder, on the instance.
+
+        Raises:
+            StorageError: S3 does not give it.
+            FileNotFoundError: it would be outside of /opt/ml, where this machine has files that no instance has.
+        """
+        if self.source.startswith("s3://"):
+            if self.is_isolated:
+                raise StorageError("Unable to locate credentials")
+            archive = layout.root / "code.tar.gz"
+            storage.fetch(Location.parse(self.source), archive)
+            return archive
+        archive = Path(layout.localise(self.source)).resolve()
+        if not archive.is_relative_to(layout.root.resolve()):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.source)
+        return archive
 
     def command(self, layout: Layout) -> tuple[list[str], Path]:
         """A module of a package, a script, or a command, as the toolkit tells them apart."""
@@ -127,6 +147,19 @@ class Script:
         return f'ExecuteUserScriptError:\nExitCode {exit_code}\nErrorMessage "{tail}"'
 
 
+def _members(packed: tarfile.TarFile, most: int) -> Iterator[tarfile.TarInfo]:
+    """The members of an archive, as long as there is room for them: a small archive may hold more than any disk.
+
+    Raises:
+        OSError: there is not.
+    """
+    for member in packed:
+        most -= member.size
+        if most < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        yield member
+
+
 def read_program(description: Mapping[str, Any], python: Sequence[str]) -> Program:
     """Finds out what a job runs.
 
@@ -135,7 +168,7 @@ def read_program(description: Mapping[str, Any], python: Sequence[str]) -> Progr
         python: runs scripts.
 
     Raises:
-        ValueError: an image alone, which would need Docker.
+        ValueError: an image alone, which would need Docker; or a program outside of its archive.
     """
     algorithm = description["AlgorithmSpecification"]
     if entry_point := algorithm.get("ContainerEntrypoint"):
@@ -146,4 +179,13 @@ def read_program(description: Mapping[str, Any], python: Sequence[str]) -> Progr
     source = decoded.get("sagemaker_submit_directory")
     if not isinstance(name, str) or not isinstance(source, str):
         raise ValueError(NO_PROGRAM)
-    return Script(tuple(python), name, source, hyperparameters, bool(description.get("EnableNetworkIsolation")))
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise ValueError(f"The program must be in its archive: {name} is not.")
+    return Script(
+        tuple(python),
+        name,
+        source,
+        hyperparameters,
+        is_isolated=bool(description.get("EnableNetworkIsolation")),
+        volume_bytes=(description["ResourceConfig"].get("VolumeSizeInGB") or DEFAULT_VOLUME_GB) << 30,
+    )

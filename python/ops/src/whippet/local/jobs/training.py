@@ -26,6 +26,9 @@ from whippet.local.settings import ACCOUNT
 #: What ended jobs say after local AWS itself was ended; AWS, which does not end, has nothing like it.
 INTERRUPTED = "InternalServerError: local AWS ended while the job ran."
 
+#: Instances of one job.
+MAX_INSTANCES = 20
+
 SUMMARY_MEMBERS = (
     "TrainingJobName",
     "TrainingJobArn",
@@ -169,10 +172,11 @@ class TrainingJobs:
         """Checks what a job is asked to do, as far as that can be known beforehand.
 
         Raises:
-            AwsError: ValidationException.
+            AwsError: ValidationException, or ResourceLimitExceeded.
         """
         try:
             _check_support(description)
+            _check_limit(description["ResourceConfig"]["InstanceCount"])
             read_program(description, self._context.settings.training_command)
             algorithm = description["AlgorithmSpecification"]
             MetricReader(algorithm.get("MetricDefinitions", []))
@@ -261,6 +265,20 @@ def _check_support(description: Mapping[str, Any]) -> None:
     local = description.get("CheckpointConfig", {}).get("LocalPath", "/opt/ml/checkpoints")
     if not local.startswith("/opt/ml/") or ".." in local.split("/"):
         raise ValueError(f"Local AWS keeps checkpoints below /opt/ml alone: {local} is not supported.")
+
+
+def _check_limit(instances: int) -> None:
+    """Holds a job to SageMaker's default quota; the words are those of its others.
+
+    https://docs.aws.amazon.com/general/latest/gr/sagemaker.html
+    """
+    if instances > MAX_INSTANCES:
+        raise AwsError(
+            "ResourceLimitExceeded",
+            f"The account-level service limit 'Maximum number of instances per training job' is {MAX_INSTANCES} "
+            f"Instances, with current utilization of 0 Instances and a request delta of {instances} Instances. Please "
+            "contact AWS support to request an increase for this limit.",
+        )
 
 
 def _summary(job: TrainingJob) -> Summary:
