@@ -1,0 +1,2 @@
+memory_size          = 512
+reserved_concurrency = 8
