@@ -1,0 +1,2 @@
+max_capacity = 4
+target_value = 2

@@ -1,0 +1,2 @@
+target_value = 900
+day_capacity = 3
