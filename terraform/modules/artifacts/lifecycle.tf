@@ -60,7 +60,4 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
       }
     }
   }
-
-  # Noncurrent versions are those of a versioned bucket.
-  depends_on = [aws_s3_bucket_versioning.this]
 }

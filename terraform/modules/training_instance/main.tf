@@ -1,69 +1,148 @@
-data "aws_ssm_parameter" "ami" {
-  count = var.ami_id == null ? 1 : 0
+data "aws_caller_identity" "this" {}
 
-  name = var.ami_ssm_parameter
+data "aws_partition" "this" {}
+
+data "aws_region" "this" {}
+
+# Instances and volumes that an Auto Scaling group launches do not get the provider's default tags by themselves:
+# https://registry.terraform.io/providers/hashicorp/aws/latest/docs/data-sources/default_tags
+data "aws_default_tags" "this" {}
+
+locals {
+  account   = data.aws_caller_identity.this.account_id
+  partition = data.aws_partition.this.partition
+  region    = data.aws_region.this.id
+
+  full_name      = "${var.name}-training"
+  instance_types = concat([var.instance_type], var.spot == null ? [] : var.spot.other_instance_types)
+  tags           = merge(data.aws_default_tags.this.tags, { Name = local.full_name })
 }
 
-# No inbound rule at all; out goes HTTPS only: S3, Systems Manager and the package index. Name resolution, time and
-# instance metadata do not pass security groups.
-resource "aws_security_group" "this" {
-  name        = "${var.name}-training"
-  description = "Training instance of ${var.name}: nothing in, HTTPS out"
-  vpc_id      = var.vpc_id
+resource "aws_launch_template" "this" {
+  name                   = local.full_name
+  description            = "Trains once and terminates itself"
+  update_default_version = true
 
-  # An empty list, not an absent block: a rule that someone adds by hand is taken away again.
-  ingress = []
-
-  egress {
-    description = "HTTPS"
-    protocol    = "tcp"
-    from_port   = 443
-    to_port     = 443
-    cidr_blocks = ["0.0.0.0/0"]
-  }
-}
-
-resource "aws_instance" "this" {
-  ami                    = var.ami_id == null ? data.aws_ssm_parameter.ami[0].insecure_value : var.ami_id
+  image_id               = local.image_id
   instance_type          = var.instance_type
-  iam_instance_profile   = aws_iam_instance_profile.this.name
-  subnet_id              = var.subnet_id
   vpc_security_group_ids = [aws_security_group.this.id]
+  user_data              = base64encode(local.user_data)
 
-  user_data_replace_on_change = true
-  user_data = templatefile("${path.module}/user_data.sh.tftpl", {
-    image                   = coalesce(var.ami_id, var.ami_ssm_parameter)
-    work_dir                = "/opt/ml"
-    region                  = var.region
-    bucket                  = var.bucket
-    data_prefix             = var.data_prefix
-    runs_prefix             = var.runs_prefix
-    training_package_s3_uri = var.training_package_s3_uri
-    hyperparameters         = var.hyperparameters
-    stop_when_done          = var.stop_when_done
-  })
+  # The script ends with `shutdown`, and so does its time limit: neither leaves a machine or a disk behind.
+  instance_initiated_shutdown_behavior = "terminate"
 
-  # The script stops the machine when it is done, and the disk stays for a look at it.
-  instance_initiated_shutdown_behavior = "stop"
+  iam_instance_profile {
+    name = aws_iam_instance_profile.this.name
+  }
 
   metadata_options {
+    http_endpoint               = "enabled"
     http_tokens                 = "required"
     http_put_response_hop_limit = 1
   }
 
-  root_block_device {
-    encrypted   = true
-    volume_type = "gp3"
-    volume_size = var.volume_size
+  block_device_mappings {
+    device_name = local.root_device_name
+
+    ebs {
+      encrypted             = true
+      kms_key_id            = var.volume_kms_key_arn
+      volume_type           = "gp3"
+      volume_size           = local.volume_size
+      delete_on_termination = true
+    }
   }
 
-  tags = { Name = "${var.name}-training" }
+  dynamic "tag_specifications" {
+    for_each = ["instance", "volume", "network-interface"]
 
-  depends_on = [aws_iam_role_policy.this]
+    content {
+      resource_type = tag_specifications.value
+      tags          = local.tags
+    }
+  }
 
   lifecycle {
-    # "latest" moves about once a month, which is no reason to train again; `terraform apply -replace=ADDRESS` takes the
-    # new image. The user data names what was asked for, so that asking for another image does replace the instance.
-    ignore_changes = [ami]
+    precondition {
+      # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html
+      condition     = length(local.user_data) <= 16384
+      error_message = "The start script has ${length(local.user_data)} characters, and EC2 takes 16,384: give fewer or shorter hyperparameters."
+    }
+
+    precondition {
+      condition     = length(distinct([for type in local.instance_types : can(regex(local.arm_types, type))])) == 1
+      error_message = "Graviton (arm64) and x86_64 instance types need different images: choose types of one kind."
+    }
+  }
+}
+
+# Another package, image family or hyperparameter is another run; a newer release of the same image is none.
+resource "terraform_data" "run" {
+  triggers_replace = var.train_on_apply ? sha256(local.user_data) : "by hand"
+}
+
+# A group of none or one instance, not an instance: the group stays when the instance has terminated itself, so that the
+# next plan is empty, and it replaces an instance that a spot interruption took away.
+resource "aws_autoscaling_group" "this" {
+  name                = local.full_name
+  min_size            = 0
+  max_size            = 1
+  desired_capacity    = var.train_on_apply ? 1 : 0
+  vpc_zone_identifier = local.subnet_ids
+
+  health_check_type   = "EC2"
+  metrics_granularity = "1Minute"
+  enabled_metrics     = ["GroupDesiredCapacity", "GroupInServiceInstances"]
+
+  # Spot capacity may take its time; whoever applies need not wait for it.
+  wait_for_capacity_timeout = "0"
+
+  mixed_instances_policy {
+    instances_distribution {
+      on_demand_base_capacity                  = 0
+      on_demand_percentage_above_base_capacity = var.spot == null ? 100 : 0
+      on_demand_allocation_strategy            = "prioritized"
+      spot_allocation_strategy                 = "price-capacity-optimized"
+      spot_max_price                           = try(tostring(var.spot.max_usd_per_hour), null)
+    }
+
+    launch_template {
+      launch_template_specification {
+        launch_template_id = aws_launch_template.this.id
+        version            = "$Latest"
+      }
+
+      dynamic "override" {
+        for_each = local.instance_types
+
+        content {
+          instance_type = override.value
+        }
+      }
+    }
+  }
+
+  dynamic "tag" {
+    for_each = local.tags
+
+    content {
+      key                 = tag.key
+      value               = tag.value
+      propagate_at_launch = false # the launch template tags instances, and their volumes as well
+    }
+  }
+
+  # The first instance finds all that its script uses.
+  depends_on = [aws_cloudwatch_log_group.this, aws_iam_role_policy.this, aws_ssm_parameter.model]
+
+  lifecycle {
+    # The instance takes itself out of the group when it is done; `set-desired-capacity` starts another run.
+    ignore_changes       = [desired_capacity]
+    replace_triggered_by = [terraform_data.run]
+
+    precondition {
+      condition     = length(local.subnet_ids) > 0
+      error_message = "The default VPC of this region has no default subnet: give vpc."
+    }
   }
 }
