@@ -1,17 +1,34 @@
 mock_provider "aws" {
   source = "./tests/mocks"
+
+  mock_data "aws_region" {
+    defaults = { id = "us-east-1" }
+  }
+
+  mock_resource "aws_lambda_alias" {
+    defaults = { arn = "arn:aws:lambda:us-east-1:123456789012:function:whippet-test:live" }
+  }
+
+  mock_resource "aws_lambda_code_signing_config" {
+    defaults = { arn = "arn:aws:lambda:us-east-1:123456789012:code-signing-config:csc-0123456789abcdef0" }
+  }
 }
 
 variables {
   function_name = "whippet-test"
   package       = "tests/fixtures/lambda.zip"
   endpoint_name = "whippet-test"
-  endpoint_arn  = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/whippet-test"
 }
 
 run "role_asks_the_endpoint_and_writes_its_logs_nothing_else" {
+  command = plan
+
   module {
     source = "./modules/lambda"
+  }
+
+  variables {
+    asynchronous = null
   }
 
   assert {
@@ -28,7 +45,7 @@ run "role_asks_the_endpoint_and_writes_its_logs_nothing_else" {
           Sid      = "WriteLogs"
           Effect   = "Allow"
           Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-          Resource = ["arn:aws:logs:us-east-1:123456789012:log-group:mock-log-group:*"]
+          Resource = ["arn:aws:logs:us-east-1:123456789012:log-group:/aws/lambda/whippet-test:*"]
         },
       ]
     }
@@ -36,19 +53,31 @@ run "role_asks_the_endpoint_and_writes_its_logs_nothing_else" {
   }
 
   assert {
-    condition     = jsondecode(aws_iam_role.this.assume_role_policy).Statement[0].Principal == { Service = "lambda.amazonaws.com" }
-    error_message = "Lambda alone may take the role."
+    condition = jsondecode(aws_iam_role.this.assume_role_policy).Statement == [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRole"
+      Principal = { Service = "lambda.amazonaws.com" }
+      Condition = { StringEquals = { "aws:SourceAccount" = "123456789012" } }
+    }]
+    error_message = "Lambda alone may take the role, for this account."
+  }
+
+  assert {
+    condition     = length(aws_lambda_function_event_invoke_config.this) == 0 && length(aws_sqs_queue.failed) == 0
+    error_message = "Without asynchronous Lambda keeps its own settings, and there is no queue."
   }
 }
 
 run "function_is_the_decided_one" {
+  command = plan
+
   module {
     source = "./modules/lambda"
   }
 
   assert {
-    condition     = aws_lambda_function.this.handler == "whippet_lambda.handler.handler" && aws_lambda_function.this.runtime == "python3.12"
-    error_message = "Handler and runtime."
+    condition     = aws_lambda_function.this.handler == "whippet_lambda.handler.handler" && aws_lambda_function.this.runtime == "python3.12" && aws_lambda_function.this.architectures == tolist(["arm64"])
+    error_message = "Handler, runtime and processor."
   }
 
   assert {
@@ -62,22 +91,99 @@ run "function_is_the_decided_one" {
   }
 
   assert {
-    condition     = aws_lambda_function.this.source_code_hash == filebase64sha256("tests/fixtures/lambda.zip")
-    error_message = "New bytes deploy."
+    condition     = aws_lambda_function.this.source_code_hash == filebase64sha256("tests/fixtures/lambda.zip") && aws_lambda_function.this.publish
+    error_message = "New bytes deploy, as a version."
   }
 
   assert {
-    condition     = aws_cloudwatch_log_group.this.name == "/aws/lambda/whippet-test"
-    error_message = "The log group is the one that Lambda writes to."
+    condition     = aws_lambda_alias.this.name == "live" && output.alias_name == "live"
+    error_message = "Callers name the alias."
   }
 
   assert {
-    condition     = output.function_url == null
-    error_message = "There is no URL unless asked for."
+    condition     = aws_cloudwatch_log_group.this.name == "/aws/lambda/whippet-test" && aws_cloudwatch_log_group.this.retention_in_days == 30
+    error_message = "The log group is the one that Lambda writes to, and ends."
+  }
+
+  assert {
+    condition     = output.function_url == null && length(aws_lambda_provisioned_concurrency_config.this) + length(aws_lambda_provisioned_concurrency_config.autoscaled) == 0
+    error_message = "No URL and no warm environments unless asked for."
+  }
+
+  assert {
+    condition     = one(aws_lambda_function.this.tracing_config).mode == "PassThrough" && aws_lambda_function.this.kms_key_arn == null && length(aws_lambda_function.this.vpc_config) == 0 && aws_iam_role.this.permissions_boundary == null
+    error_message = "No traces, key, VPC or boundary unless asked for."
+  }
+}
+
+run "failed_events_go_to_an_encrypted_queue_by_default" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  assert {
+    condition     = toset(keys(aws_lambda_function_event_invoke_config.this)) == toset(["$LATEST", "live"])
+    error_message = "Calls with and without the alias."
+  }
+
+  assert {
+    condition     = aws_lambda_function_event_invoke_config.this["live"].destination_config[0].on_failure[0].destination == "arn:aws:sqs:us-east-1:123456789012:whippet-test-failed"
+    error_message = "The queue is the destination."
+  }
+
+  assert {
+    condition     = aws_sqs_queue.failed[0].sqs_managed_sse_enabled && aws_sqs_queue.failed[0].message_retention_seconds == 1209600
+    error_message = "Encrypted, kept for 14 days."
+  }
+
+  assert {
+    condition = jsondecode(aws_iam_role_policy.this.policy).Statement[2] == {
+      Sid      = "HandOverFailedEvents"
+      Effect   = "Allow"
+      Action   = ["sqs:SendMessage"]
+      Resource = ["arn:aws:sqs:us-east-1:123456789012:whippet-test-failed"]
+    } && length(jsondecode(aws_iam_role_policy.this.policy).Statement) == 3
+    error_message = "One statement for the queue."
+  }
+
+  assert {
+    condition     = jsondecode(aws_sqs_queue_policy.failed[0].policy).Statement[0].Condition == { Bool = { "aws:SecureTransport" = "false" } } && jsondecode(aws_sqs_queue_policy.failed[0].policy).Statement[0].Effect == "Deny"
+    error_message = "TLS only."
+  }
+}
+
+run "failed_events_go_to_a_given_topic" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    asynchronous = { on_failure_arn = "arn:aws:sns:us-east-1:123456789012:failed", maximum_retry_attempts = 0, maximum_event_age_seconds = 60 }
+  }
+
+  assert {
+    condition     = length(aws_sqs_queue.failed) == 0 && output.failed_events_queue_name == null
+    error_message = "No queue of its own."
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.this.policy).Statement[2].Action == ["sns:Publish"] && jsondecode(aws_iam_role_policy.this.policy).Statement[2].Resource == ["arn:aws:sns:us-east-1:123456789012:failed"]
+    error_message = "The action is the one that the service takes."
+  }
+
+  assert {
+    condition     = aws_lambda_function_event_invoke_config.this["$LATEST"].maximum_retry_attempts == 0 && aws_lambda_function_event_invoke_config.this["$LATEST"].maximum_event_age_in_seconds == 60
+    error_message = "As given."
   }
 }
 
 run "photos_in_s3_add_one_read_statement" {
+  command = plan
+
   module {
     source = "./modules/lambda"
   }
@@ -87,7 +193,7 @@ run "photos_in_s3_add_one_read_statement" {
   }
 
   assert {
-    condition = slice(jsondecode(aws_iam_role_policy.this.policy).Statement, 2, 3) == [{
+    condition = [for statement in jsondecode(aws_iam_role_policy.this.policy).Statement : statement if statement.Sid == "ReadPhotos"] == [{
       Sid      = "ReadPhotos"
       Effect   = "Allow"
       Action   = ["s3:GetObject"]
@@ -97,42 +203,115 @@ run "photos_in_s3_add_one_read_statement" {
   }
 
   assert {
-    condition     = length(jsondecode(aws_iam_role_policy.this.policy).Statement) == 3
+    condition     = length(jsondecode(aws_iam_role_policy.this.policy).Statement) == 4
     error_message = "Nothing else is added."
   }
 }
 
-run "allowed_hosts_reach_the_function" {
+run "invoke_condition_narrows_the_one_statement" {
+  command = plan
+
   module {
     source = "./modules/lambda"
   }
 
   variables {
-    allowed_url_hosts = ["images.example.org", "*.example.com"]
+    invoke_condition = { StringEquals = { "sagemaker:TargetModel" = ["dogs.tar.gz"] } }
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.this.policy).Statement[0].Condition == { StringEquals = { "sagemaker:TargetModel" = ["dogs.tar.gz"] } } && jsondecode(aws_iam_role_policy.this.policy).Statement[0].Action == ["sagemaker:InvokeEndpoint"]
+    error_message = "The condition is part of the statement."
+  }
+}
+
+run "endpoint_arn_is_in_lower_case" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    endpoint_name = "Whippet-Test"
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.this.policy).Statement[0].Resource == ["arn:aws:sagemaker:us-east-1:123456789012:endpoint/whippet-test"] && one(aws_lambda_function.this.environment).variables["WHIPPET_ENDPOINT_NAME"] == "Whippet-Test"
+    error_message = "As SageMaker writes it."
+  }
+}
+
+run "hosts_and_variables_reach_the_function" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    allowed_url_hosts     = ["images.example.org", "*.example.com"]
+    environment_variables = { WHIPPET_MAX_PHOTO_BYTES = "4000000" }
   }
 
   assert {
     condition     = one(aws_lambda_function.this.environment).variables["WHIPPET_ALLOWED_URL_HOSTS"] == "images.example.org,*.example.com"
     error_message = "Comma-separated, as the handler reads them."
   }
+
+  assert {
+    condition     = one(aws_lambda_function.this.environment).variables["WHIPPET_MAX_PHOTO_BYTES"] == "4000000"
+    error_message = "Beside its own."
+  }
 }
 
 run "function_url_asks_for_signed_requests" {
+  command = plan
+
   module {
     source = "./modules/lambda"
   }
 
   variables {
-    create_function_url = true
+    function_url = {}
   }
 
   assert {
-    condition     = aws_lambda_function_url.this[0].authorization_type == "AWS_IAM"
-    error_message = "An open URL is never made."
+    condition     = aws_lambda_function_url.this[0].authorization_type == "AWS_IAM" && aws_lambda_function_url.this[0].qualifier == "live"
+    error_message = "Of the alias, and signed."
+  }
+
+  assert {
+    condition     = length(aws_lambda_permission.public_url) == 0 && length(aws_lambda_function_url.this[0].cors) == 0
+    error_message = "Nobody is let in by the function, no browser of another site."
+  }
+}
+
+run "function_url_without_signatures_is_open_to_all" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    function_url = { authorization = "NONE", cors = { allow_origins = ["https://www.example.org"] } }
+  }
+
+  assert {
+    condition     = aws_lambda_permission.public_url[0].action == "lambda:InvokeFunctionUrl" && aws_lambda_permission.public_url[0].principal == "*" && aws_lambda_permission.public_url[0].function_url_auth_type == "NONE" && aws_lambda_permission.public_url[0].qualifier == "live"
+    error_message = "By URL only."
+  }
+
+  assert {
+    condition     = aws_lambda_function_url.this[0].cors[0].allow_methods == toset(["POST"]) && aws_lambda_function_url.this[0].cors[0].allow_origins == toset(["https://www.example.org"])
+    error_message = "Photos are posted."
   }
 }
 
 run "no_reservation_is_no_limit" {
+  command = plan
+
   module {
     source = "./modules/lambda"
   }
@@ -147,6 +326,215 @@ run "no_reservation_is_no_limit" {
   }
 }
 
+run "provisioned_concurrency_is_fixed_without_a_maximum" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    provisioned_concurrency = { min = 2 }
+  }
+
+  assert {
+    condition     = aws_lambda_provisioned_concurrency_config.this[0].provisioned_concurrent_executions == 2 && aws_lambda_provisioned_concurrency_config.this[0].qualifier == "live"
+    error_message = "Two, on the alias."
+  }
+
+  assert {
+    condition     = length(aws_appautoscaling_target.this) == 0 && length(aws_appautoscaling_policy.this) == 0
+    error_message = "Nothing scales."
+  }
+}
+
+run "provisioned_concurrency_follows_its_utilization" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    provisioned_concurrency = { min = 1, max = 4, target_utilization = 0.6 }
+  }
+
+  assert {
+    condition     = length(aws_lambda_provisioned_concurrency_config.this) == 0 && aws_lambda_provisioned_concurrency_config.autoscaled[0].provisioned_concurrent_executions == 1
+    error_message = "It starts with the fewest."
+  }
+
+  assert {
+    condition     = aws_appautoscaling_target.this[0].resource_id == "function:whippet-test:live" && aws_appautoscaling_target.this[0].min_capacity == 1 && aws_appautoscaling_target.this[0].max_capacity == 4 && aws_appautoscaling_target.this[0].scalable_dimension == "lambda:function:ProvisionedConcurrency"
+    error_message = "The alias is what scales."
+  }
+
+  assert {
+    condition     = aws_appautoscaling_policy.this[0].target_tracking_scaling_policy_configuration[0].target_value == 0.6 && aws_appautoscaling_policy.this[0].target_tracking_scaling_policy_configuration[0].predefined_metric_specification[0].predefined_metric_type == "LambdaProvisionedConcurrencyUtilization"
+    error_message = "By utilization."
+  }
+}
+
+run "quota_that_is_high_enough_passes" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    account_concurrency_quota = 105
+  }
+
+  assert {
+    condition     = aws_lambda_function.this.reserved_concurrent_executions == 5
+    error_message = "100 of 105 stay unreserved."
+  }
+}
+
+run "own_key_encrypts_and_is_limited_by_context" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    kms_key_arn = "arn:aws:kms:us-east-1:123456789012:key/1"
+  }
+
+  assert {
+    condition     = aws_lambda_function.this.kms_key_arn == var.kms_key_arn && aws_cloudwatch_log_group.this.kms_key_id == var.kms_key_arn && aws_sqs_queue.failed[0].kms_master_key_id == var.kms_key_arn
+    error_message = "Variables, logs and queue."
+  }
+
+  assert {
+    condition = slice(jsondecode(aws_iam_role_policy.this.policy).Statement, 3, 5) == [
+      {
+        Sid       = "DecryptEnvironment"
+        Effect    = "Allow"
+        Action    = ["kms:Decrypt"]
+        Resource  = ["arn:aws:kms:us-east-1:123456789012:key/1"]
+        Condition = { StringEquals = { "kms:EncryptionContext:aws:lambda:FunctionArn" = "arn:aws:lambda:us-east-1:123456789012:function:whippet-test" } }
+      },
+      {
+        Sid       = "EncryptFailedEvents"
+        Effect    = "Allow"
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = ["arn:aws:kms:us-east-1:123456789012:key/1"]
+        Condition = { StringEquals = { "kms:ViaService" = "sqs.us-east-1.amazonaws.com" } }
+      },
+    ]
+    error_message = "For this function only, and for the queue only."
+  }
+}
+
+run "key_of_the_same_apply_is_named_by_its_alias" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    kms_key_arn   = "arn:aws:kms:us-east-1:123456789012:key/1"
+    kms_key_alias = "alias/whippet-test"
+  }
+
+  assert {
+    condition     = alltrue([for statement in slice(jsondecode(aws_iam_role_policy.this.policy).Statement, 3, 5) : statement.Resource == ["arn:aws:kms:us-east-1:123456789012:key/*"] && statement.Condition["ForAnyValue:StringEquals"] == { "kms:ResourceAliases" = ["alias/whippet-test"] }])
+    error_message = "The plan knows the alias."
+  }
+}
+
+run "traces_are_sent_on_request" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    enable_xray = true
+  }
+
+  assert {
+    condition     = one(aws_lambda_function.this.tracing_config).mode == "Active"
+    error_message = "X-Ray samples."
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.this.policy).Statement[3].Action == ["xray:PutTelemetryRecords", "xray:PutTraceSegments"] && jsondecode(aws_iam_role_policy.this.policy).Statement[3].Resource == ["*"]
+    error_message = "AWS has nothing narrower."
+  }
+}
+
+run "vpc_is_for_lambda_not_for_the_code" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    vpc = { subnet_ids = ["subnet-1"], security_group_ids = ["sg-1"] }
+  }
+
+  assert {
+    condition     = aws_lambda_function.this.vpc_config[0].subnet_ids == toset(["subnet-1"]) && aws_lambda_function.this.vpc_config[0].security_group_ids == toset(["sg-1"])
+    error_message = "As given."
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.this.policy).Statement[3].Resource == ["arn:aws:ec2:us-east-1:123456789012:subnet/subnet-1", "arn:aws:ec2:us-east-1:123456789012:security-group/sg-1", "arn:aws:ec2:us-east-1:123456789012:network-interface/*"]
+    error_message = "Interfaces in these subnets and groups only."
+  }
+
+  assert {
+    condition     = [for statement in jsondecode(aws_iam_role_policy.this.policy).Statement : statement.Sid if contains(statement.Resource, "*")] == ["FindNetworkInterfaces", "KeepNetworkFromCode"]
+    error_message = "Only what EC2 cannot scope."
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.this.policy).Statement[6].Effect == "Deny" && jsondecode(aws_iam_role_policy.this.policy).Statement[6].Condition == { ArnEquals = { "lambda:SourceFunctionArn" = ["arn:aws:lambda:us-east-1:123456789012:function:whippet-test"] } }
+    error_message = "The code itself may do none of it."
+  }
+}
+
+run "signed_code_only_on_request" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    code_signing = { signing_profile_version_arns = ["arn:aws:signer:us-east-1:123456789012:/signing-profiles/whippet/abcdef1234"] }
+  }
+
+  assert {
+    condition     = aws_lambda_code_signing_config.this[0].policies[0].untrusted_artifact_on_deployment == "Enforce"
+    error_message = "Other code is refused."
+  }
+}
+
+run "boundary_is_set" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    permissions_boundary_arn = "arn:aws:iam::123456789012:policy/boundary"
+  }
+
+  assert {
+    condition     = aws_iam_role.this.permissions_boundary == var.permissions_boundary_arn
+    error_message = "On the role."
+  }
+}
+
 run "missing_zip_is_named" {
   command = plan
 
@@ -156,6 +544,36 @@ run "missing_zip_is_named" {
 
   variables {
     package = "tests/fixtures/none.zip"
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
+run "reservation_above_the_quota_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    account_concurrency_quota = 104
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
+run "provisioned_concurrency_above_the_quota_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    account_concurrency_quota = 50
+    reserved_concurrency      = -1
+    provisioned_concurrency   = { min = 1 }
   }
 
   expect_failures = [aws_lambda_function.this]
@@ -183,10 +601,52 @@ run "any_endpoint_is_refused" {
   }
 
   variables {
-    endpoint_arn = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/*"
+    endpoint_name = "*"
   }
 
-  expect_failures = [var.endpoint_arn]
+  expect_failures = [var.endpoint_name]
+}
+
+run "condition_on_a_variant_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    invoke_condition = { StringEquals = { "sagemaker:TargetVariant" = ["blue"] } }
+  }
+
+  expect_failures = [var.invoke_condition]
+}
+
+run "variable_that_the_module_sets_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    environment_variables = { WHIPPET_ENDPOINT_NAME = "other" }
+  }
+
+  expect_failures = [var.environment_variables]
+}
+
+run "variable_that_lambda_sets_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    environment_variables = { AWS_REGION = "eu-west-1" }
+  }
+
+  expect_failures = [var.environment_variables]
 }
 
 run "old_runtime_is_refused" {
@@ -259,6 +719,90 @@ run "reserved_concurrency_0_is_refused" {
   expect_failures = [var.reserved_concurrency]
 }
 
+run "no_provisioned_environment_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    provisioned_concurrency = { min = 0 }
+  }
+
+  expect_failures = [var.provisioned_concurrency]
+}
+
+run "provisioned_maximum_below_the_minimum_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    provisioned_concurrency = { min = 3, max = 2 }
+  }
+
+  expect_failures = [var.provisioned_concurrency]
+}
+
+run "provisioned_above_reserved_concurrency_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    provisioned_concurrency = { min = 1, max = 6 }
+  }
+
+  expect_failures = [var.provisioned_concurrency]
+}
+
+run "utilization_in_percent_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    provisioned_concurrency = { min = 1, max = 2, target_utilization = 70 }
+  }
+
+  expect_failures = [var.provisioned_concurrency]
+}
+
+run "negative_cooldown_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    provisioned_concurrency = { min = 1, max = 2, scale_in_cooldown = -1 }
+  }
+
+  expect_failures = [var.provisioned_concurrency]
+}
+
+run "quota_of_0_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    account_concurrency_quota = 0
+  }
+
+  expect_failures = [var.account_concurrency_quota]
+}
+
 run "url_instead_of_a_host_is_refused" {
   command = plan
 
@@ -327,6 +871,216 @@ run "function_name_with_a_space_is_refused" {
   }
 
   expect_failures = [var.function_name]
+}
+
+run "alias_that_is_a_number_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    alias = "1"
+  }
+
+  expect_failures = [var.alias]
+}
+
+run "unknown_authorization_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    function_url = { authorization = "JWT" }
+  }
+
+  expect_failures = [var.function_url]
+}
+
+run "any_origin_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    function_url = { cors = { allow_origins = ["*"] } }
+  }
+
+  expect_failures = [var.function_url]
+}
+
+run "unknown_method_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    function_url = { cors = { allow_origins = ["https://example.org"], allow_methods = ["OPTIONS"] } }
+  }
+
+  expect_failures = [var.function_url]
+}
+
+run "preflight_answer_for_more_than_a_day_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    function_url = { cors = { allow_origins = ["https://example.org"], max_age_seconds = 86401 } }
+  }
+
+  expect_failures = [var.function_url]
+}
+
+run "bucket_as_destination_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    asynchronous = { on_failure_arn = "arn:aws:s3:::failed" }
+  }
+
+  expect_failures = [var.asynchronous]
+}
+
+run "queue_that_keeps_for_a_month_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    asynchronous = { queue_retention_days = 30 }
+  }
+
+  expect_failures = [var.asynchronous]
+}
+
+run "three_retries_are_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    asynchronous = { maximum_retry_attempts = 3 }
+  }
+
+  expect_failures = [var.asynchronous]
+}
+
+run "event_age_under_a_minute_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    asynchronous = { maximum_event_age_seconds = 30 }
+  }
+
+  expect_failures = [var.asynchronous]
+}
+
+run "vpc_without_a_security_group_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    vpc = { subnet_ids = ["subnet-1"], security_group_ids = [] }
+  }
+
+  expect_failures = [var.vpc]
+}
+
+run "alias_as_key_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    kms_key_arn = "alias/whippet"
+  }
+
+  expect_failures = [var.kms_key_arn]
+}
+
+run "key_as_alias_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    kms_key_alias = "whippet"
+  }
+
+  expect_failures = [var.kms_key_alias]
+}
+
+run "signing_by_nobody_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    code_signing = { signing_profile_version_arns = [] }
+  }
+
+  expect_failures = [var.code_signing]
+}
+
+run "unknown_signing_policy_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    code_signing = { signing_profile_version_arns = ["arn:aws:signer:us-east-1:123456789012:/signing-profiles/whippet/abcdef1234"], untrusted_artifact = "Ignore" }
+  }
+
+  expect_failures = [var.code_signing]
+}
+
+run "role_as_boundary_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    permissions_boundary_arn = "arn:aws:iam::123456789012:role/boundary"
+  }
+
+  expect_failures = [var.permissions_boundary_arn]
 }
 
 run "retention_that_cloudwatch_does_not_know_is_refused" {

@@ -150,7 +150,7 @@ resource "aws_security_group" "this" {
   vpc_id      = aws_vpc.this.id
 
   egress {
-    description = "HTTPS to SageMaker's interface endpoint"
+    description = "HTTPS to the interface endpoint of SageMaker"
     from_port   = 443
     to_port     = 443
     protocol    = "tcp"
