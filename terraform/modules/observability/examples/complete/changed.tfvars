@@ -1,0 +1,11 @@
+function_name          = "cats"
+function_timeout       = 10
+endpoint_name          = "cats"
+variant_name           = "blue"
+endpoint_vcpus         = 4
+endpoint_max_instances = 3
+latency_ms             = 250
+latency_periods        = 5
+emails                 = ["on-call@example.org", "owner@example.org"]
+budget                 = 50
+budget_percentages     = [50, 100]
