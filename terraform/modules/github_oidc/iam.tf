@@ -346,9 +346,12 @@ locals {
           # EC2's and Auto Scaling's descriptions, and the list of parameters, have no resource-level permissions:
           # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html,
           # list_amazonec2autoscaling.html and list_awssystemsmanager.html beside it.
-          Sid      = "Look"
-          Effect   = "Allow"
-          Action   = ["autoscaling:Describe*", "ec2:Describe*", "ec2:GetLaunchTemplateData", "ssm:DescribeParameters"]
+          Sid    = "Look"
+          Effect = "Allow"
+          Action = ["autoscaling:Describe*", "ec2:DescribeImages", "ec2:DescribeInstances", "ec2:DescribeInstanceTypes",
+            "ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSecurityGroupRules", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeTags",
+          "ec2:DescribeVolumes", "ec2:DescribeVpcAttribute", "ec2:DescribeVpcs", "ssm:DescribeParameters"]
           Resource = ["*"]
         },
         {
