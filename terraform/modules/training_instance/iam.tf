@@ -59,7 +59,7 @@ locals {
         Resource = ["arn:${local.partition}:autoscaling:${local.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/${local.full_name}"]
       },
     ],
-    var.kms_key_alias != null || var.kms_key_arn != null ? [local.use_key] : [],
+    (var.kms_key_alias != null ? true : var.kms_key_arn != null) ? [local.use_key] : [],
     var.session_manager ? [
       {
         # What the SSM agent needs for a shell without SSH; ssmmessages has no resource-level permissions, and the agent's
@@ -100,7 +100,7 @@ resource "aws_iam_role" "this" {
 
 resource "aws_iam_role_policy" "this" {
   name   = "train"
-  role   = aws_iam_role.this.id
+  role   = aws_iam_role.this.name
   policy = jsonencode({ Version = "2012-10-17", Statement = local.statements })
 }
 

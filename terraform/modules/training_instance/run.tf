@@ -59,7 +59,7 @@ resource "aws_ssm_parameter" "model" {
 # The script has a time limit of its own. This one holds where the script cannot act (no network, no permission, a hung
 # machine), and over all the instances that a spot run takes.
 resource "aws_autoscaling_policy" "stop" {
-  name                   = "time-limit"
+  name                   = "${local.full_name}-time-limit"
   autoscaling_group_name = aws_autoscaling_group.this.name
   policy_type            = "SimpleScaling"
   adjustment_type        = "ExactCapacity"
