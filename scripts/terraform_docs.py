@@ -80,8 +80,8 @@ def permissions(plan: Mapping[str, Any]) -> tuple[list[Permission], list[Permiss
                 trusts += _allowed(address, values["name"], values.get("assume_role_policy"))
             case "aws_iam_role_policy":
                 roles += _allowed(address, values.get("role") or "", values.get("policy"))
-            case "aws_iam_role_policy_attachment" | "aws_iam_policy":
-                raise ValueError(f"{address}: write policies inline, so that the plan tells them with their role")
+            case "aws_iam_policy":
+                roles += _allowed(address, _attached(address, plan), values.get("policy"))
             case "aws_s3_bucket_policy":
                 resources += _allowed(address, values.get("bucket") or address, values.get("policy"))
             case "aws_kms_key" | "aws_sns_topic_policy" | "aws_sqs_queue_policy":
@@ -90,6 +90,15 @@ def permissions(plan: Mapping[str, Any]) -> tuple[list[Permission], list[Permiss
                 who = f"{values['principal']} {values.get('function_url_auth_type') or ''}".strip()
                 resources.append((address, values["action"], values.get("function_name") or address, who))
     return sorted(set(roles)), sorted(set(trusts)), sorted(set(resources))
+
+
+def _attached(address: str, plan: Mapping[str, Any]) -> str:
+    """The role that has a managed policy: that of the attachment with the policy's own name and index."""
+    attachment = address.replace("aws_iam_policy.", "aws_iam_role_policy_attachment.")
+    for change in plan["resource_changes"]:
+        if change["address"] == attachment:
+            return str(change["change"]["after"]["role"])
+    raise ValueError(f"{address}: no {attachment} says whose policy it is")
 
 
 def permission_tables(plan: Mapping[str, Any]) -> str:

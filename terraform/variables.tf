@@ -52,6 +52,70 @@ variable "tags" {
   default     = {}
 }
 
+variable "vpc" {
+  description = "VPC for the endpoint's containers, the Lambda, the notebook and the training instance: its id, private subnets, and security groups that let HTTPS out. The subnets must lead to S3, SageMaker, CloudWatch Logs and KMS, by endpoints or a NAT gateway. Null for AWS's own networks."
+  type = object({
+    id                 = string
+    subnet_ids         = list(string)
+    security_group_ids = list(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.vpc == null ? true : length(var.vpc.subnet_ids) > 0 && length(var.vpc.security_group_ids) > 0
+    error_message = "Give at least one subnet and one security group of the VPC."
+  }
+}
+
+variable "create_kms_key" {
+  description = "Create a KMS key, one dollar a month, that encrypts objects, logs, disks and notifications. Without it, and without kms_key_arn, AWS's own keys do."
+  type        = bool
+  default     = false
+}
+
+variable "kms_key_arn" {
+  description = "ARN of a KMS key of yours to use instead. Its policy must let CloudWatch Logs, CloudWatch and Budgets use it; null for none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null || can(regex("^arn:[^:]+:kms:[^:]+:\\d{12}:key/.+$", var.kms_key_arn))
+    error_message = "Give the ARN of a key, such as arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab."
+  }
+
+  validation {
+    condition     = var.kms_key_arn == null || !var.create_kms_key
+    error_message = "Give kms_key_arn or create_kms_key, not both."
+  }
+}
+
+variable "permissions_boundary_arn" {
+  description = "ARN of the IAM policy that bounds what any role of this deployment may ever do; null for none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary_arn == null || can(regex("^arn:[^:]+:iam::(\\d{12}|aws):policy/.+$", var.permissions_boundary_arn))
+    error_message = "Give the ARN of a managed policy, such as arn:aws:iam::123456789012:policy/boundary."
+  }
+}
+
+variable "github" {
+  description = "Let GitHub Actions deploy, without long-lived keys: jobs of `repository` (OWNER/NAME) in its environment `environment` (null = this deployment's) take a role that is limited to this deployment's resources. `create_provider` is false where the account has GitHub's OIDC provider already; `state` says where the state lies (bucket, key, workspace); `permissions_boundary_arn` bounds the role. Null makes no such role."
+  type = object({
+    repository      = string
+    environment     = optional(string)
+    create_provider = optional(bool, true)
+    state = optional(object({
+      bucket    = string
+      key       = string
+      workspace = optional(string)
+    }))
+    permissions_boundary_arn = optional(string)
+  })
+  default = null
+}
+
 ################################################################################
 # Artifacts
 ################################################################################
@@ -75,9 +139,21 @@ variable "training_package" {
 }
 
 variable "artifacts_force_destroy" {
-  description = "Let destroy delete the bucket with everything in it, photos and training runs included."
+  description = "Let destroy delete the buckets with everything in them, photos and training runs included."
   type        = bool
   default     = false
+}
+
+variable "artifacts_retention_days" {
+  description = "Days that things in the buckets are kept: `data_capture` (30), access `logs` (365), `checkpoints` (14), `noncurrent` versions (90), `incomplete_uploads` (7)."
+  type = object({
+    data_capture       = optional(number, 30)
+    logs               = optional(number, 365)
+    checkpoints        = optional(number, 14)
+    noncurrent         = optional(number, 90)
+    incomplete_uploads = optional(number, 7)
+  })
+  default = {}
 }
 
 ################################################################################
@@ -85,7 +161,7 @@ variable "artifacts_force_destroy" {
 ################################################################################
 
 variable "create_training_instance" {
-  description = "Create an EC2 instance that trains once when it starts. It needs photos under data/ in the artifacts bucket."
+  description = "Create an EC2 instance that trains, writes the model's address to an SSM parameter, and terminates itself. It needs photos under data/ in the models bucket."
   type        = bool
   default     = false
 }
@@ -96,10 +172,37 @@ variable "training_instance_type" {
   default     = "t3.large"
 }
 
-variable "training_ami_id" {
-  description = "AMI of the training instance; null for AWS's Deep Learning AMI with PyTorch 2.5."
+variable "training_ami_family" {
+  description = "\"cpu\" is Amazon Linux 2023, onto which the run installs PyTorch; \"gpu\" is AWS's Deep Learning AMI. Null chooses by the instance type."
   type        = string
   default     = null
+}
+
+variable "training_ami_id" {
+  description = "AMI of the training instance, instead of the family's newest; null for the family's."
+  type        = string
+  default     = null
+}
+
+variable "training_on_apply" {
+  description = "Train when the instance's settings are first applied, and whenever they change. False waits for the output training_start_command."
+  type        = bool
+  default     = true
+}
+
+variable "training_spot" {
+  description = "Train on spot capacity, and go on after an interruption: `max_usd_per_hour` (null = the on-demand price) and `other_instance_types` to take as well. Null trains on demand."
+  type = object({
+    max_usd_per_hour     = optional(number)
+    other_instance_types = optional(list(string), [])
+  })
+  default = null
+}
+
+variable "training_time_limit_minutes" {
+  description = "Minutes after which a training run ends whatever happens."
+  type        = number
+  default     = 240
 }
 
 variable "training_hyperparameters" {
@@ -109,9 +212,9 @@ variable "training_hyperparameters" {
 }
 
 variable "training_session_manager" {
-  description = "Let Session Manager open a shell on the training instance."
+  description = "Let Session Manager open a shell on the training instance. There is no SSH."
   type        = bool
-  default     = false
+  default     = true
 }
 
 variable "create_notebook" {
@@ -124,6 +227,18 @@ variable "notebook_instance_type" {
   description = "Type of the notebook instance."
   type        = string
   default     = "ml.t3.medium"
+}
+
+variable "notebook_idle_minutes" {
+  description = "Minutes of nobody using it after which the notebook stops; null lets it run on."
+  type        = number
+  default     = 60
+}
+
+variable "notebook_files" {
+  description = "Notebooks that lie in the instance's home, relative to this folder; those that do not exist are left out."
+  type        = list(string)
+  default     = ["../notebooks/train_and_deploy.ipynb"]
 }
 
 ################################################################################
@@ -143,9 +258,9 @@ variable "inference_environment" {
 }
 
 variable "inference_network_isolation" {
-  description = "Cut the serving container off from every network."
+  description = "Cut the serving container off from every network. Null for yes, except on a serverless endpoint, where SageMaker has no isolation."
   type        = bool
-  default     = true
+  default     = null
 }
 
 variable "endpoint_instance_type" {
@@ -154,8 +269,55 @@ variable "endpoint_instance_type" {
   default     = "ml.m5.large"
 }
 
+variable "endpoint_vcpus" {
+  description = "Virtual processors of one hosting instance, 2 for ml.m5.large: SageMaker tells their utilization as a sum, up to 200 % there."
+  type        = number
+  default     = 2
+}
+
+variable "endpoint_serverless" {
+  description = "A serverless endpoint instead of instances: nothing at rest costs anything, and a cold start takes seconds. `memory_size_mb` of one environment, `max_concurrency` requests at once, `provisioned_concurrency` environments kept warm. Null for instances."
+  type = object({
+    memory_size_mb          = optional(number, 3072)
+    max_concurrency         = optional(number, 5)
+    provisioned_concurrency = optional(number)
+  })
+  default = null
+}
+
+variable "endpoint_initial_instance_count" {
+  description = "Instances that the endpoint starts with, and that every update of it returns to until autoscaling decides again; null for autoscaling_min_capacity."
+  type        = number
+  default     = null
+}
+
+variable "endpoint_deployment" {
+  description = "How an update of the endpoint reaches the traffic: `strategy` ALL_AT_ONCE, CANARY, LINEAR or ROLLING, the `step`'s size, `wait_seconds` in which the alarms are watched after each step, `termination_wait_seconds` and `timeout_seconds`; with `rollback` the alarms on 5xx answers and latency roll it back. Null shifts everything as soon as the new instances are healthy, with no way back. Decide for or against roll-back before the first apply: the provider (5.100) replaces an endpoint that gets its first alarm or loses its last."
+  type = object({
+    strategy = optional(string, "CANARY")
+    step = optional(object({
+      type  = optional(string, "CAPACITY_PERCENT")
+      value = number
+    }), { value = 25 })
+    wait_seconds             = optional(number, 300)
+    termination_wait_seconds = optional(number, 120)
+    timeout_seconds          = optional(number, 3600)
+    rollback                 = optional(bool, true)
+  })
+  default = null
+}
+
+variable "endpoint_data_capture" {
+  description = "Keep `sampling_percentage` of the requests (Input) and answers (Output) in the data capture bucket, as artifacts_retention_days says. Photos may be personal data. Null keeps nothing."
+  type = object({
+    sampling_percentage = optional(number, 100)
+    modes               = optional(list(string), ["Input", "Output"])
+  })
+  default = null
+}
+
 variable "autoscaling_min_capacity" {
-  description = "Fewest hosting instances, and the number that the endpoint starts with."
+  description = "Fewest hosting instances."
   type        = number
   default     = 1
 }
@@ -188,6 +350,19 @@ variable "autoscaling_scale_out_cooldown" {
   description = "Seconds between two scale-out actions."
   type        = number
   default     = 30
+}
+
+variable "autoscaling_scheduled_actions" {
+  description = "Changes of the fewest and most instances by the clock, by name: `schedule` is at(...), rate(...) or cron(...), `timezone` an IANA name, `min_capacity` and `max_capacity` the new bounds."
+  type = map(object({
+    schedule     = string
+    timezone     = optional(string, "UTC")
+    min_capacity = optional(number)
+    max_capacity = optional(number)
+    start_time   = optional(string)
+    end_time     = optional(string)
+  }))
+  default = {}
 }
 
 ################################################################################
@@ -230,10 +405,63 @@ variable "lambda_photo_read_arns" {
   default     = []
 }
 
-variable "lambda_create_function_url" {
-  description = "Give the Lambda an HTTPS URL for signed requests."
+variable "lambda_account_concurrency_quota" {
+  description = "The account's quota of concurrent executions, as `aws lambda get-account-settings` tells it: the plan then refuses what Lambda would. Null does not check."
+  type        = number
+  default     = null
+}
+
+variable "lambda_provisioned_concurrency" {
+  description = "Environments that are started ahead of their calls, and cost by the hour: `min`, and with `max` autoscaled between the two at `target_utilization`. Null keeps none."
+  type = object({
+    min                = optional(number, 1)
+    max                = optional(number)
+    target_utilization = optional(number, 0.7)
+    scale_in_cooldown  = optional(number, 300)
+    scale_out_cooldown = optional(number, 30)
+  })
+  default = null
+}
+
+variable "lambda_function_url" {
+  description = "An HTTPS URL of the Lambda: `authorization` is AWS_IAM (signed requests) or NONE (anyone), `cors` what browsers on other sites may do. Null makes none."
+  type = object({
+    authorization = optional(string, "AWS_IAM")
+    cors = optional(object({
+      allow_origins   = list(string)
+      allow_methods   = optional(list(string), ["POST"])
+      allow_headers   = optional(list(string), ["content-type"])
+      expose_headers  = optional(list(string), [])
+      max_age_seconds = optional(number, 3600)
+    }))
+  })
+  default = null
+}
+
+variable "lambda_asynchronous" {
+  description = "Where events of failed asynchronous calls go: `on_failure_arn`, or a queue that is made (null), kept for `queue_retention_days`, after `maximum_retry_attempts` within `maximum_event_age_seconds`. The role may then write there. Null, for a Lambda that is asked synchronously, leaves Lambda's own two retries."
+  type = object({
+    on_failure_arn            = optional(string)
+    queue_retention_days      = optional(number, 14)
+    maximum_retry_attempts    = optional(number, 2)
+    maximum_event_age_seconds = optional(number, 3600)
+  })
+  default = null
+}
+
+variable "lambda_enable_xray" {
+  description = "Send traces of a sample of the calls to X-Ray. The role may then send traces, which AWS cannot limit to a resource."
   type        = bool
   default     = false
+}
+
+variable "lambda_code_signing" {
+  description = "AWS Signer profile versions of which one must have signed the Lambda's zip, and what becomes of other code: Enforce or Warn. Null takes any."
+  type = object({
+    signing_profile_version_arns = list(string)
+    untrusted_artifact           = optional(string, "Enforce")
+  })
+  default = null
 }
 
 ################################################################################
@@ -247,7 +475,37 @@ variable "log_retention_days" {
 }
 
 variable "alarm_actions" {
-  description = "ARNs of the SNS topics that hear of alarms."
+  description = "ARNs of SNS topics of yours that hear of alarms, beside the topic that alarm_emails makes."
   type        = list(string)
   default     = []
+}
+
+variable "alarm_emails" {
+  description = "Make a topic for alarms and the budget, and ask these addresses whether they want its mails; an empty list makes the topic alone. Null makes none."
+  type        = list(string)
+  default     = null
+}
+
+variable "alarms" {
+  description = "Other thresholds of alarms, as modules/observability has them; such as { endpoint_latency = { threshold = 500 } } or { endpoint_cpu = { enabled = false } }."
+  type        = any
+  default     = {}
+}
+
+variable "create_dashboard" {
+  description = "Make a CloudWatch dashboard. The account's first three are free, each further one is 3 dollars a month."
+  type        = bool
+  default     = true
+}
+
+variable "budget" {
+  description = "A monthly budget: `limit` in US dollars, the `percentages` of it at which `emails` are told, and a cost allocation `tag` to count only this deployment. Null sets none."
+  type = object({
+    limit            = number
+    percentages      = optional(list(number), [80, 100])
+    include_forecast = optional(bool, true)
+    emails           = optional(list(string), [])
+    tag              = optional(object({ key = string, value = string }))
+  })
+  default = null
 }

@@ -181,6 +181,6 @@ resource "aws_iam_role" "this" {
 
 resource "aws_iam_role_policy" "this" {
   name   = "host-model"
-  role   = aws_iam_role.this.id
+  role   = aws_iam_role.this.name
   policy = jsonencode({ Version = "2012-10-17", Statement = local.statements })
 }

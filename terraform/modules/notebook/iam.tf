@@ -3,6 +3,7 @@ locals {
   # SageMaker writes names in ARNs in lower case.
   notebook_arn = "arn:${local.partition}:sagemaker:${local.region}:${local.account}:notebook-instance/${lower(var.name)}"
   log_group    = "arn:${local.partition}:logs:${local.region}:${local.account}:log-group:/aws/sagemaker/NotebookInstances"
+  has_key      = var.kms_key_alias != null ? true : var.kms_key_arn != null
   prefixes     = concat(var.read_prefixes, [var.notebooks_prefix, var.write_prefix])
 
   statements = concat(
@@ -51,7 +52,8 @@ locals {
         Resource = [var.endpoint_arn]
       },
     ],
-    var.kms_key_arn == null ? [] : [
+    # The ARN of a key that the same apply creates is not known in the plan; whether there is one, its alias tells.
+    !local.has_key ? [] : [
       {
         Sid      = "UseKeyForArtifacts"
         Effect   = "Allow"

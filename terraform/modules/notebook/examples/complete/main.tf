@@ -44,7 +44,7 @@ resource "aws_security_group" "notebook" {
   vpc_id      = aws_vpc.this.id
 
   egress {
-    description = "HTTPS to the VPC's endpoints"
+    description = "HTTPS to the endpoints of the VPC"
     protocol    = "tcp"
     from_port   = 443
     to_port     = 443
