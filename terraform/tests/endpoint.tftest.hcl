@@ -831,8 +831,8 @@ run "canary_is_watched_by_alarms" {
   }
 
   assert {
-    condition     = aws_sagemaker_endpoint.this.deployment_config[0].blue_green_update_policy[0].termination_wait_in_seconds == 120 && aws_sagemaker_endpoint.this.deployment_config[0].blue_green_update_policy[0].maximum_execution_timeout_in_seconds == 3600
-    error_message = "The old fleet stays for two minutes; an hour in all."
+    condition     = aws_sagemaker_endpoint.this.deployment_config[0].blue_green_update_policy[0].termination_wait_in_seconds == 120 && aws_sagemaker_endpoint.this.deployment_config[0].blue_green_update_policy[0].maximum_execution_timeout_in_seconds == 3000
+    error_message = "The old fleet stays for two minutes; fifty minutes in all."
   }
 
   assert {
@@ -920,7 +920,7 @@ run "rolling_replaces_batches" {
   }
 
   assert {
-    condition     = aws_sagemaker_endpoint.this.deployment_config[0].rolling_update_policy[0].wait_interval_in_seconds == 300 && aws_sagemaker_endpoint.this.deployment_config[0].rolling_update_policy[0].maximum_execution_timeout_in_seconds == 3600 && length(aws_sagemaker_endpoint.this.deployment_config[0].blue_green_update_policy) == 0
+    condition     = aws_sagemaker_endpoint.this.deployment_config[0].rolling_update_policy[0].wait_interval_in_seconds == 300 && aws_sagemaker_endpoint.this.deployment_config[0].rolling_update_policy[0].maximum_execution_timeout_in_seconds == 3000 && length(aws_sagemaker_endpoint.this.deployment_config[0].blue_green_update_policy) == 0
     error_message = "No second fleet."
   }
 }
@@ -1079,7 +1079,7 @@ run "too_much_at_once_is_refused" {
   ]
 }
 
-run "more_provisioned_than_max_concurrency_and_a_timeout_below_ten_minutes_are_refused" {
+run "more_provisioned_than_max_concurrency_and_a_timeout_above_an_hour_are_refused" {
   command = plan
 
   module {
@@ -1088,7 +1088,7 @@ run "more_provisioned_than_max_concurrency_and_a_timeout_below_ten_minutes_are_r
 
   variables {
     serverless   = { max_concurrency = 2, provisioned_concurrency = 3 }
-    deployment   = { timeout_seconds = 599 }
+    deployment   = { timeout_seconds = 3601 }
     data_capture = { destination_s3_uri = "s3://bucket/capture", json_content_types = ["json"] }
   }
 

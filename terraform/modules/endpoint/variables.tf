@@ -419,7 +419,7 @@ variable "deployment" {
     - `step`: size of the canary, of a linear step or of a rolling batch, in `CAPACITY_PERCENT` or `INSTANCE_COUNT`; at most half of the instances.
     - `wait_seconds`: how long the alarms are watched after each step.
     - `termination_wait_seconds`: how long the old fleet is kept after the last step.
-    - `timeout_seconds`: the update is rolled back after this long. Terraform waits for it.
+    - `timeout_seconds`: the update is rolled back after this long; an hour at most, since the AWS provider waits no longer.
     - `rollback_alarm_names`: CloudWatch alarms of which one in ALARM rolls the update back. They must exist when the endpoint is updated. Decide for or against alarms before the first apply: the AWS provider (5.100) replaces an endpoint that gets its first alarm or loses its last; names change in place.
   EOT
   type = object({
@@ -430,7 +430,7 @@ variable "deployment" {
     }), { value = 25 })
     wait_seconds             = optional(number, 300)
     termination_wait_seconds = optional(number, 120)
-    timeout_seconds          = optional(number, 3600)
+    timeout_seconds          = optional(number, 3000)
     rollback_alarm_names     = optional(list(string), [])
   })
   default = null
@@ -462,8 +462,10 @@ variable "deployment" {
   }
 
   validation {
-    condition     = var.deployment == null || try(var.deployment.timeout_seconds >= 600 && var.deployment.timeout_seconds <= 14400, false)
-    error_message = "deployment.timeout_seconds is 600 to 14400."
+    # SageMaker takes up to 8 hours, but after one the AWS provider gives up and leaves the update to itself:
+    # https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/sagemaker/endpoint.go
+    condition     = var.deployment == null || try(var.deployment.timeout_seconds >= 600 && var.deployment.timeout_seconds <= 3600, false)
+    error_message = "deployment.timeout_seconds is 600 to 3600: Terraform waits an hour for an update, and must see how it ends."
   }
 
   validation {
