@@ -149,7 +149,7 @@ run "failed_events_go_to_an_encrypted_queue_by_default" {
   }
 
   assert {
-    condition     = jsondecode(aws_sqs_queue_policy.failed[0].policy).Statement[0].Condition == { Bool = { "aws:SecureTransport" = "false" } } && jsondecode(aws_sqs_queue_policy.failed[0].policy).Statement[0].Effect == "Deny"
+    condition     = jsondecode(aws_sqs_queue.failed[0].policy).Statement[0].Condition == { Bool = { "aws:SecureTransport" = "false" } } && jsondecode(aws_sqs_queue.failed[0].policy).Statement[0].Effect == "Deny"
     error_message = "TLS only."
   }
 }

@@ -16,12 +16,8 @@ resource "aws_sqs_queue" "failed" {
   # SQS's own encryption and an own key exclude one another.
   sqs_managed_sse_enabled = local.has_key ? null : true
   kms_master_key_id       = var.kms_key_arn
-}
 
-resource "aws_sqs_queue_policy" "failed" {
-  count = local.creates_queue ? 1 : 0
-
-  queue_url = aws_sqs_queue.failed[0].url
+  # Here, not in a resource of its own: the provider waits 25 seconds for each of the two.
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
