@@ -29,6 +29,8 @@ import pytest
 
 from whippet.terraform import Terraform
 
+REPOSITORY = Path(__file__).parents[2]
+
 BUCKET = "training-test"
 GROUP = "whippet-test-training"
 LOG_GROUP = "/whippet-test/training"
@@ -367,6 +369,13 @@ def test_a_package_that_is_not_what_its_key_says_is_not_run(machine: Machine, cl
 def test_the_time_limit_is_set_before_anything_else(user_data: str) -> None:
     commands = [line for line in user_data.splitlines() if line and not line.startswith("#") and "='" not in line]
     assert commands[:3] == ["set -euo pipefail", "umask 077", 'if ! shutdown -P "+$TIME_LIMIT_MINUTES"; then']
+
+
+def test_the_prices_in_the_warning_and_the_readme_are_those_on_file() -> None:
+    price = json.loads((REPOSITORY / "python/ops/src/whippet/prices.json").read_text())["t3.large"]["usd_per_hour"]
+    module = REPOSITORY / "terraform/modules/training_instance"
+    assert f"which a t3.large has at {price}." in (module / "image.tf").read_text()
+    assert f"| instance, US dollars an hour | {price} | {price} |" in (module / "README.md").read_text()
 
 
 def test_the_script_passes_shellcheck(machine: Machine) -> None:

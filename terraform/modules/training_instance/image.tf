@@ -56,7 +56,7 @@ check "gpu_image_has_a_gpu" {
     condition = !local.image_for_gpu || length(local.gpu_instance_types) == length(local.instance_types)
     error_message = join(" ", [
       "${join(", ", setsubtract(local.instance_types, local.gpu_instance_types))} has no NVIDIA GPU, and ${local.image} is built for one.",
-      "Training runs on the processor; the image's drivers and CUDA lie unused and need a disk of ${local.families["gpu"].volume_size} GiB where ami_family = \"cpu\" does with ${local.families["cpu"].volume_size}:",
+      "Training runs on the processor; the image's drivers and CUDA lie unused and take a disk of ${local.families["gpu"].volume_size} GiB where ami_family = \"cpu\" has ${local.families["cpu"].volume_size}:",
       format("about %.4f USD an hour more (us-east-1, gp3), on top of the instance's price, which a t3.large has at 0.0832.", local.gpu_image_usd_per_hour),
     ])
   }

@@ -20,7 +20,7 @@ run=$(date -u +%Y%m%dT%H%M%SZ)
 run_uri=s3://$BUCKET/$RUNS_PREFIX$run
 checkpoints_uri=s3://$BUCKET/$CHECKPOINTS_PREFIX
 
-export AWS_DEFAULT_REGION AWS_PAGER=
+export AWS_DEFAULT_REGION AWS_PAGER='' HOME="${HOME:-/root}" # cloud-init sets no HOME
 export SM_CHANNEL_TRAINING=$work/input/data/training SM_MODEL_DIR=$work/model
 export SM_OUTPUT_DIR=$work/output SM_OUTPUT_DATA_DIR=$work/output/data
 export WHIPPET_CACHE=$work/checkpoints/features # computed features are the long part of a run, and safe to copy as they grow
@@ -82,12 +82,12 @@ every() { # every SECONDS COMMAND: again and again, whatever comes of it
 # A spot interruption is announced two minutes ahead:
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
 watch_for_interruption() {
-  if metadata spot/instance-action >"$work/notice" 2>/dev/null && [ -s "$work/notice" ]; then
-    say "spot interruption: $(cat "$work/notice")"
-    touch "$work/interrupted"
-    kill -TERM "$$"
-    sleep 300
-  fi
+  until metadata spot/instance-action >"$work/notice" 2>/dev/null && [ -s "$work/notice" ]; do
+    sleep 5
+  done
+  say "spot interruption: $(cat "$work/notice")"
+  touch "$work/interrupted"
+  kill -TERM "$$"
 }
 
 loops=()
@@ -96,7 +96,12 @@ trainer=
 stop() {
   trap '' TERM
   if [ -n "$trainer" ]; then
-    kill -TERM "$trainer" 2>/dev/null && wait "$trainer"
+    kill -TERM "$trainer" 2>/dev/null
+    for _ in {1..30}; do # what is left of the two minutes belongs to the checkpoints
+      kill -0 "$trainer" 2>/dev/null || break
+      sleep 1
+    done
+    kill -KILL "$trainer" 2>/dev/null
   fi
   exit 143
 }
@@ -129,7 +134,7 @@ instance=$(metadata instance-id) || fail "the instance's metadata does not answe
 aws logs create-log-stream --log-group-name "$LOG_GROUP" --log-stream-name "$run" || say "no log goes to CloudWatch"
 every 5 send_log &
 loops+=("$!")
-every 5 watch_for_interruption &
+watch_for_interruption &
 loops+=("$!")
 say "run $run on $instance"
 
