@@ -27,10 +27,6 @@ run "role_asks_the_endpoint_and_writes_its_logs_nothing_else" {
     source = "./modules/lambda"
   }
 
-  variables {
-    asynchronous = null
-  }
-
   assert {
     condition = jsondecode(aws_iam_role_policy.this.policy) == {
       Version = "2012-10-17"
@@ -116,11 +112,15 @@ run "function_is_the_decided_one" {
   }
 }
 
-run "failed_events_go_to_an_encrypted_queue_by_default" {
+run "failed_events_go_to_an_encrypted_queue" {
   command = plan
 
   module {
     source = "./modules/lambda"
+  }
+
+  variables {
+    asynchronous = {}
   }
 
   assert {
@@ -203,7 +203,7 @@ run "photos_in_s3_add_one_read_statement" {
   }
 
   assert {
-    condition     = length(jsondecode(aws_iam_role_policy.this.policy).Statement) == 4
+    condition     = length(jsondecode(aws_iam_role_policy.this.policy).Statement) == 3
     error_message = "Nothing else is added."
   }
 }
@@ -400,7 +400,8 @@ run "own_key_encrypts_and_is_limited_by_context" {
   }
 
   variables {
-    kms_key_arn = "arn:aws:kms:us-east-1:123456789012:key/1"
+    kms_key_arn  = "arn:aws:kms:us-east-1:123456789012:key/1"
+    asynchronous = {}
   }
 
   assert {
@@ -439,6 +440,7 @@ run "key_of_the_same_apply_is_named_by_its_alias" {
   variables {
     kms_key_arn   = "arn:aws:kms:us-east-1:123456789012:key/1"
     kms_key_alias = "alias/whippet-test"
+    asynchronous  = {}
   }
 
   assert {
@@ -464,7 +466,7 @@ run "traces_are_sent_on_request" {
   }
 
   assert {
-    condition     = jsondecode(aws_iam_role_policy.this.policy).Statement[3].Action == ["xray:PutTelemetryRecords", "xray:PutTraceSegments"] && jsondecode(aws_iam_role_policy.this.policy).Statement[3].Resource == ["*"]
+    condition     = jsondecode(aws_iam_role_policy.this.policy).Statement[2].Action == ["xray:PutTelemetryRecords", "xray:PutTraceSegments"] && jsondecode(aws_iam_role_policy.this.policy).Statement[2].Resource == ["*"]
     error_message = "AWS has nothing narrower."
   }
 }
@@ -486,7 +488,7 @@ run "vpc_is_for_lambda_not_for_the_code" {
   }
 
   assert {
-    condition     = jsondecode(aws_iam_role_policy.this.policy).Statement[3].Resource == ["arn:aws:ec2:us-east-1:123456789012:subnet/subnet-1", "arn:aws:ec2:us-east-1:123456789012:security-group/sg-1", "arn:aws:ec2:us-east-1:123456789012:network-interface/*"]
+    condition     = jsondecode(aws_iam_role_policy.this.policy).Statement[2].Resource == ["arn:aws:ec2:us-east-1:123456789012:subnet/subnet-1", "arn:aws:ec2:us-east-1:123456789012:security-group/sg-1", "arn:aws:ec2:us-east-1:123456789012:network-interface/*"]
     error_message = "Interfaces in these subnets and groups only."
   }
 
@@ -496,7 +498,7 @@ run "vpc_is_for_lambda_not_for_the_code" {
   }
 
   assert {
-    condition     = jsondecode(aws_iam_role_policy.this.policy).Statement[6].Effect == "Deny" && jsondecode(aws_iam_role_policy.this.policy).Statement[6].Condition == { ArnEquals = { "lambda:SourceFunctionArn" = ["arn:aws:lambda:us-east-1:123456789012:function:whippet-test"] } }
+    condition     = jsondecode(aws_iam_role_policy.this.policy).Statement[5].Effect == "Deny" && jsondecode(aws_iam_role_policy.this.policy).Statement[5].Condition == { ArnEquals = { "lambda:SourceFunctionArn" = ["arn:aws:lambda:us-east-1:123456789012:function:whippet-test"] } }
     error_message = "The code itself may do none of it."
   }
 }

@@ -18,15 +18,27 @@ locals {
   } : part => role if contains(var.parts, part) }
 
   # Services whose own roles scale things, by the part that needs them.
-  scaling_services = [for part, service in {
-    autoscaling       = "sagemaker.application-autoscaling.amazonaws.com"
-    lambda            = "lambda.application-autoscaling.amazonaws.com"
-    training_instance = "autoscaling.amazonaws.com"
-  } : service if contains(var.parts, part)]
+  scaling_services = flatten([for part, services in {
+    autoscaling       = ["sagemaker.application-autoscaling.amazonaws.com"]
+    lambda            = ["lambda.application-autoscaling.amazonaws.com"]
+    training_instance = ["autoscaling.amazonaws.com", "spot.amazonaws.com"]
+  } : services if contains(var.parts, part)])
 
   # Statements by what they are for, and whether that is needed. What needs a comment has it; the rest is one module's resources,
   # with the calls that the provider makes to create, read, change, tag and delete them.
   all_policies = {
+    self = {
+      needed = true
+      statements = [{
+        # Where the deployment's own configuration holds this module, a plan reads what it made. Changing it takes someone
+        # else.
+        Sid    = "ReadItself"
+        Effect = "Allow"
+        Action = ["iam:GetOpenIDConnectProvider", "iam:GetPolicy", "iam:GetPolicyVersion", "iam:GetRole",
+        "iam:ListAttachedRolePolicies", "iam:ListPolicyVersions", "iam:ListRolePolicies"]
+        Resource = ["${local.roles}/${local.role_name}", "arn:${local.partition}:iam::${local.account}:policy/${local.role_name}-*", local.provider_arn]
+      }]
+    }
     roles = {
       needed = length(local.passed_roles) > 0
       statements = [
@@ -138,6 +150,12 @@ locals {
     endpoint = {
       needed = contains(var.parts, "endpoint")
       statements = [{
+        # The parameter that training writes the model's address to.
+        Sid      = "ReadModelParameter"
+        Effect   = "Allow"
+        Action   = ["ssm:GetParameter"]
+        Resource = ["arn:${local.partition}:ssm:${local.in_account}:parameter/${var.name}/*"]
+        }, {
         Sid    = "Endpoint"
         Effect = "Allow"
         Action = ["sagemaker:AddTags", "sagemaker:CreateEndpoint", "sagemaker:CreateEndpointConfig", "sagemaker:CreateModel",
@@ -241,8 +259,8 @@ locals {
         },
       ]
     }
-    observability = {
-      needed = contains(var.parts, "observability")
+    alarms = {
+      needed = length(setintersection(var.parts, ["observability", "training_instance"])) > 0
       statements = [
         {
           Sid    = "Alarms"
@@ -252,6 +270,11 @@ locals {
           "cloudwatch:UntagResource"]
           Resource = ["arn:${local.partition}:cloudwatch:${local.in_account}:alarm:${var.name}-*", "arn:${local.partition}:cloudwatch::${local.account}:dashboard/${var.name}"]
         },
+      ]
+    }
+    observability = {
+      needed = contains(var.parts, "observability")
+      statements = [
         {
           Sid    = "Topic"
           Effect = "Allow"
@@ -314,7 +337,7 @@ locals {
         {
           Sid      = "CreateInVpc"
           Effect   = "Allow"
-          Action   = ["ec2:CreateSecurityGroup"]
+          Action   = ["ec2:CreateSecurityGroup", "ec2:DescribeVpcAttribute"]
           Resource = ["${local.ec2}:vpc/*"]
         },
         {
@@ -351,7 +374,7 @@ locals {
           Action = ["autoscaling:Describe*", "ec2:DescribeImages", "ec2:DescribeInstances", "ec2:DescribeInstanceTypes",
             "ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeNetworkInterfaces",
             "ec2:DescribeSecurityGroupRules", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeTags",
-          "ec2:DescribeVolumes", "ec2:DescribeVpcAttribute", "ec2:DescribeVpcs", "ssm:DescribeParameters"]
+          "ec2:DescribeVolumes", "ec2:DescribeVpcs", "ssm:DescribeParameters"]
           Resource = ["*"]
         },
         {
@@ -419,14 +442,14 @@ locals {
 
   # One policy of each group that has something in it; IAM attaches ten to a role. jsonencode writes no blanks.
   policies = { for group, names in {
-    roles         = ["roles", "pass-roles", "service-roles"]
+    roles         = ["self", "roles", "pass-roles", "service-roles"]
     artifacts     = ["artifacts"]
     keys          = ["key", "given-keys"]
     sagemaker     = ["endpoint", "notebook"]
     lambda        = ["function"]
     scaling       = ["scaling"]
     shared        = ["logs", "network"]
-    observability = ["observability"]
+    observability = ["alarms", "observability"]
     training      = ["training"]
     state         = ["state"]
     } : group => jsonencode({

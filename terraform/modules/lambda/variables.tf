@@ -270,7 +270,7 @@ variable "function_url" {
 
 variable "asynchronous" {
   description = <<-EOT
-    What becomes of asynchronous calls (InvocationType Event) that fail. Null leaves Lambda's own: two retries, then the event is gone.
+    What becomes of asynchronous calls (InvocationType Event) that fail. Null, for a function that is asked synchronously, leaves Lambda's own: two retries, then the event is gone.
 
     - `on_failure_arn`: ARN of the SQS queue, SNS topic, function or event bus that gets failed events; null makes a queue, NAME-failed
     - `queue_retention_days`: days that this queue keeps them, 1 to 14
@@ -283,8 +283,7 @@ variable "asynchronous" {
     maximum_retry_attempts    = optional(number, 2)
     maximum_event_age_seconds = optional(number, 3600)
   })
-  default  = {}
-  nullable = true
+  default = null
 
   validation {
     condition     = try(var.asynchronous.on_failure_arn, null) == null || can(regex("^arn:[^:]+:(sqs|sns|lambda|events):[a-z0-9-]+:\\d{12}:[^*]+$", var.asynchronous.on_failure_arn))

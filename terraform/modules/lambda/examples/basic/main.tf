@@ -1,4 +1,4 @@
-# A function in front of an endpoint that is already there, with the defaults: reserved concurrency 5, no URL.
+# A function in front of an endpoint that is already there, with the defaults: reserved concurrency 5, no URL, no queue.
 
 provider "aws" {
   region = "us-east-1"
