@@ -73,10 +73,17 @@ send_log() { # send_log [ended]: once ended, a last line without a line feed cou
   done
 }
 
+keep_sending_log() { # until it is told to end, between two batches, so that nothing is sent twice
+  until [ -e "$work/ended" ]; do
+    sleep 3
+    send_log || true
+  done
+}
+
 save_checkpoints() { aws s3 sync --only-show-errors "$work/checkpoints" "$checkpoints_uri"; }
 
-every() { # every SECONDS COMMAND: again and again, whatever comes of it
-  while sleep "$1"; do "$2" || true; done
+keep_saving_checkpoints() {
+  while sleep "$CHECKPOINT_INTERVAL_SECONDS"; do save_checkpoints || true; done
 }
 
 # A spot interruption is announced two minutes ahead:
@@ -91,17 +98,18 @@ watch_for_interruption() {
 }
 
 loops=()
+log_loop=
 trainer=
 
 stop() {
   trap '' TERM
   if [ -n "$trainer" ]; then
-    kill -TERM "$trainer" 2>/dev/null
+    kill -TERM "$trainer" 2>/dev/null || true
     for _ in {1..30}; do # what is left of the two minutes belongs to the checkpoints
       kill -0 "$trainer" 2>/dev/null || break
       sleep 1
     done
-    kill -KILL "$trainer" 2>/dev/null
+    kill -KILL "$trainer" 2>/dev/null || true
   fi
   exit 143
 }
@@ -113,6 +121,8 @@ finish() {
   set +e
   [ "${#loops[@]}" = 0 ] || kill "${loops[@]}" 2>/dev/null
   [ "$status" = 0 ] || save_checkpoints
+  touch "$work/ended"
+  [ -z "$log_loop" ] || wait "$log_loop"
   say "exit code $status"
   aws s3 cp --only-show-errors "$log" "$run_uri/training.log"
   send_log ended
@@ -132,8 +142,8 @@ trap stop TERM
 
 instance=$(metadata instance-id) || fail "the instance's metadata does not answer"
 aws logs create-log-stream --log-group-name "$LOG_GROUP" --log-stream-name "$run" || say "no log goes to CloudWatch"
-every 5 send_log &
-loops+=("$!")
+keep_sending_log &
+log_loop=$!
 watch_for_interruption &
 loops+=("$!")
 say "run $run on $instance"
@@ -150,7 +160,7 @@ if [ -z "$(find "$SM_CHANNEL_TRAINING" -type f -print -quit)" ]; then
   fail "no photos: upload them with  aws s3 sync DIR s3://$BUCKET/$DATA_PREFIX  and start again"
 fi
 aws s3 sync --only-show-errors "$checkpoints_uri" "$work/checkpoints"
-every "$CHECKPOINT_INTERVAL_SECONDS" save_checkpoints &
+keep_saving_checkpoints &
 loops+=("$!")
 
 cd "$work/code"
