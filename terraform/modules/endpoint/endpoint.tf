@@ -1,5 +1,5 @@
 locals {
-  # Seconds that the waits of an update last together, at the smallest number of instances that it may meet.
+  # How often an update waits, and for how many seconds in all, with the instances that the endpoint starts with.
   steps = var.deployment == null ? 0 : (
     var.deployment.strategy == "ALL_AT_ONCE" ? 1 :
     var.deployment.strategy == "CANARY" ? 2 :
@@ -8,8 +8,8 @@ locals {
   )
   waits = var.deployment == null ? 0 : local.steps * var.deployment.wait_seconds + var.deployment.termination_wait_seconds
 
-  # All at once has nothing to size.
-  step_needed = var.deployment != null && try(var.deployment.strategy != "ALL_AT_ONCE", false)
+  # Steps need a size and more than one instance, and are not for every endpoint; all at once is.
+  has_steps = var.deployment != null && try(var.deployment.strategy != "ALL_AT_ONCE", false)
 }
 
 resource "aws_sagemaker_endpoint" "this" {
@@ -93,7 +93,7 @@ resource "aws_sagemaker_endpoint" "this" {
     }
 
     precondition {
-      condition = !local.step_needed || try(var.deployment.step.type == "CAPACITY_PERCENT", true) || alltrue([
+      condition = !local.has_steps || try(var.deployment.step.type == "CAPACITY_PERCENT", true) || alltrue([
         for variant in values(local.variants) : try(var.deployment.step.value <= coalesce(variant.initial_instance_count, 1) / 2, true)
       ])
       error_message = "deployment.step is at most half of each variant's initial_instance_count instances: give more instances, a smaller step, or CAPACITY_PERCENT."
@@ -107,7 +107,7 @@ resource "aws_sagemaker_endpoint" "this" {
 
     precondition {
       # The same page: SageMaker would fall back to all at once, without alarms, and say nothing.
-      condition     = !local.step_needed || alltrue([for variant in values(local.variants) : !startswith(coalesce(variant.instance_type, "none"), "ml.inf1.")])
+      condition     = !local.has_steps || alltrue([for variant in values(local.variants) : !startswith(coalesce(variant.instance_type, "none"), "ml.inf1.")])
       error_message = "Endpoints on ml.inf1 instances are updated all at once: leave deployment out, or choose ml.inf2."
     }
 

@@ -46,12 +46,14 @@ variable "serverless" {
   }
 
   validation {
-    condition     = var.serverless == null || try(var.serverless.max_concurrency >= 1 && var.serverless.max_concurrency <= 200 && floor(var.serverless.max_concurrency) == var.serverless.max_concurrency, false)
+    condition     = var.serverless == null || contains(range(1, 201), try(var.serverless.max_concurrency, 0))
     error_message = "serverless.max_concurrency is a whole number from 1 to 200."
   }
 
   validation {
-    condition     = try(var.serverless.provisioned_concurrency, null) == null || try(var.serverless.provisioned_concurrency >= 1 && var.serverless.provisioned_concurrency <= var.serverless.max_concurrency && floor(var.serverless.provisioned_concurrency) == var.serverless.provisioned_concurrency, false)
+    condition = try(var.serverless.provisioned_concurrency, null) == null || try(
+      contains(range(1, var.serverless.max_concurrency + 1), var.serverless.provisioned_concurrency), false
+    )
     error_message = "serverless.provisioned_concurrency is a whole number from 1 to max_concurrency, or null for none."
   }
 }
@@ -69,7 +71,10 @@ variable "asynchronous" {
   default = null
 
   validation {
-    condition     = var.asynchronous == null || alltrue([for uri in try(flatten([var.asynchronous.output_s3_uri, coalesce(var.asynchronous.failure_s3_uri, var.asynchronous.output_s3_uri), var.asynchronous.input_s3_uris]), []) : can(regex("^s3://[a-z0-9][a-z0-9.-]+/[^*?]*[^*?/]/?$", uri))])
+    condition = var.asynchronous == null || alltrue([
+      for uri in try(compact(flatten([var.asynchronous.output_s3_uri, var.asynchronous.failure_s3_uri, var.asynchronous.input_s3_uris])), []) :
+      can(regex("^s3://[a-z0-9][a-z0-9.-]+/[^*?]*[^*?/]/?$", uri))
+    ])
     error_message = "Give output_s3_uri, failure_s3_uri and each of input_s3_uris as s3://BUCKET/PREFIX."
   }
 
@@ -79,12 +84,17 @@ variable "asynchronous" {
   }
 
   validation {
-    condition     = try(var.asynchronous.max_concurrent_invocations_per_instance, null) == null || try(var.asynchronous.max_concurrent_invocations_per_instance >= 1 && var.asynchronous.max_concurrent_invocations_per_instance <= 1000 && floor(var.asynchronous.max_concurrent_invocations_per_instance) == var.asynchronous.max_concurrent_invocations_per_instance, false)
+    condition = try(var.asynchronous.max_concurrent_invocations_per_instance, null) == null || try(
+      contains(range(1, 1001), var.asynchronous.max_concurrent_invocations_per_instance), false
+    )
     error_message = "asynchronous.max_concurrent_invocations_per_instance is a whole number from 1 to 1000, or null for SageMaker's choice."
   }
 
   validation {
-    condition     = alltrue([for arn in [try(var.asynchronous.success_topic_arn, null), try(var.asynchronous.error_topic_arn, null)] : arn == null || can(regex("^arn:[^:]+:sns:[a-z0-9-]+:\\d{12}:[^:]+$", arn))])
+    condition = alltrue([
+      for arn in [try(var.asynchronous.success_topic_arn, null), try(var.asynchronous.error_topic_arn, null)] :
+      arn == null || can(regex("^arn:[^:]+:sns:[a-z0-9-]+:\\d{12}:[^:]+$", arn))
+    ])
     error_message = "asynchronous.success_topic_arn and error_topic_arn are ARNs of SNS topics, arn:aws:sns:REGION:ACCOUNT:NAME, or null."
   }
 }
@@ -223,32 +233,52 @@ variable "variants" {
   }
 
   validation {
-    condition     = length(var.variants) == 0 || (alltrue([for variant in values(var.variants) : variant.weight >= 0]) && anytrue([for variant in values(var.variants) : variant.weight > 0]))
+    condition = length(var.variants) == 0 || (
+      alltrue([for variant in values(var.variants) : variant.weight >= 0]) &&
+      anytrue([for variant in values(var.variants) : variant.weight > 0])
+    )
     error_message = "A variant's weight is 0 or more, and one at least is above 0."
   }
 
   validation {
-    condition     = alltrue([for variant in values(var.variants) : length([for source in [variant.model_s3_uri, variant.model_archive, variant.model_ssm_parameter] : source if source != null]) <= 1])
+    condition = alltrue([
+      for variant in values(var.variants) :
+      length([for source in [variant.model_s3_uri, variant.model_archive, variant.model_ssm_parameter] : source if source != null]) <= 1
+    ])
     error_message = "A variant's model has one source: give only one of model_s3_uri, model_archive and model_ssm_parameter."
   }
 
   validation {
-    condition     = alltrue([for variant in values(var.variants) : variant.model_s3_uri == null || can(regex("^s3://[^/]+/.+\\.tar\\.gz$", variant.model_s3_uri))]) && alltrue([for variant in values(var.variants) : variant.model_archive == null || try(endswith(variant.model_archive, ".tar.gz"), false)])
+    condition = alltrue([
+      for variant in values(var.variants) :
+      (variant.model_s3_uri == null || can(regex("^s3://[^/]+/.+\\.tar\\.gz$", variant.model_s3_uri))) &&
+      (variant.model_archive == null || try(endswith(variant.model_archive, ".tar.gz"), false))
+    ])
     error_message = "Give a variant's model as s3://BUCKET/KEY.tar.gz or as the path of a .tar.gz archive."
   }
 
   validation {
-    condition     = alltrue([for variant in values(var.variants) : variant.image == null || can(regex("^\\d{12}\\.dkr\\.ecr\\.[a-z0-9-]+\\.[a-z0-9.-]+/[^:@]+([:@].+)?$", variant.image))])
+    condition = alltrue([
+      for variant in values(var.variants) :
+      variant.image == null || can(regex("^\\d{12}\\.dkr\\.ecr\\.[a-z0-9-]+\\.[a-z0-9.-]+/[^:@]+([:@].+)?$", variant.image))
+    ])
     error_message = "SageMaker pulls from Amazon ECR: give a variant's image as ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG."
   }
 
   validation {
-    condition     = alltrue([for variant in values(var.variants) : variant.instance_type == null || can(regex("^ml\\.[a-su-z][a-z0-9-]*\\.[a-z0-9]+$", variant.instance_type))])
+    condition = alltrue([
+      for variant in values(var.variants) :
+      variant.instance_type == null || can(regex("^ml\\.[a-su-z][a-z0-9-]*\\.[a-z0-9]+$", variant.instance_type))
+    ])
     error_message = "A variant's instance type starts with \"ml.\", as in ml.m5.large, and is not burstable (ml.t2, ml.t3): those cannot autoscale."
   }
 
   validation {
-    condition     = alltrue([for variant in values(var.variants) : variant.initial_instance_count == null || try(variant.initial_instance_count >= 1 && floor(variant.initial_instance_count) == variant.initial_instance_count, false)])
+    condition = alltrue([
+      for variant in values(var.variants) : variant.initial_instance_count == null || try(
+        variant.initial_instance_count >= 1 && floor(variant.initial_instance_count) == variant.initial_instance_count, false
+      )
+    ])
     error_message = "A variant starts with a whole number of instances, at least 1."
   }
 }
@@ -322,7 +352,9 @@ variable "vpc" {
   default = null
 
   validation {
-    condition     = var.vpc == null || (length(try(var.vpc.subnet_ids, [])) >= 1 && length(try(var.vpc.subnet_ids, [])) <= 16 && length(try(var.vpc.security_group_ids, [])) >= 1 && length(try(var.vpc.security_group_ids, [])) <= 5)
+    condition = var.vpc == null || try(
+      contains(range(1, 17), length(var.vpc.subnet_ids)) && contains(range(1, 6), length(var.vpc.security_group_ids)), false
+    )
     error_message = "A VPC needs 1 to 16 subnet_ids (two in different zones, better) and 1 to 5 security_group_ids."
   }
 }
@@ -381,7 +413,7 @@ variable "data_capture" {
   }
 
   validation {
-    condition     = var.data_capture == null || try(var.data_capture.sampling_percentage >= 1 && var.data_capture.sampling_percentage <= 100 && floor(var.data_capture.sampling_percentage) == var.data_capture.sampling_percentage, false)
+    condition     = var.data_capture == null || contains(range(1, 101), try(var.data_capture.sampling_percentage, 0))
     error_message = "data_capture.sampling_percentage is a whole number from 1 to 100; set data_capture to null to keep nothing."
   }
 
@@ -391,7 +423,13 @@ variable "data_capture" {
   }
 
   validation {
-    condition     = alltrue([for type in try(concat(var.data_capture.json_content_types, var.data_capture.csv_content_types), []) : can(regex("^[a-zA-Z0-9][a-zA-Z0-9-]*/[a-zA-Z0-9][a-zA-Z0-9.-]*$", type))]) && length(try(var.data_capture.json_content_types, [])) <= 10 && length(try(var.data_capture.csv_content_types, [])) <= 10
+    condition = var.data_capture == null || try(
+      alltrue([
+        for type in concat(var.data_capture.json_content_types, var.data_capture.csv_content_types) :
+        can(regex("^[a-zA-Z0-9][a-zA-Z0-9-]*/[a-zA-Z0-9][a-zA-Z0-9.-]*$", type))
+      ]) && length(var.data_capture.json_content_types) <= 10 && length(var.data_capture.csv_content_types) <= 10,
+      false,
+    )
     error_message = "data_capture.json_content_types and csv_content_types hold at most 10 content types each, such as application/json or text/csv."
   }
 }
@@ -457,7 +495,9 @@ variable "deployment" {
   }
 
   validation {
-    condition     = var.deployment == null || try(var.deployment.wait_seconds >= 0 && var.deployment.wait_seconds <= 3600 && var.deployment.termination_wait_seconds >= 0 && var.deployment.termination_wait_seconds <= 3600, false)
+    condition = var.deployment == null || try(
+      alltrue([for wait in [var.deployment.wait_seconds, var.deployment.termination_wait_seconds] : wait >= 0 && wait <= 3600]), false
+    )
     error_message = "deployment.wait_seconds and termination_wait_seconds are 0 to 3600."
   }
 
