@@ -27,12 +27,14 @@ variable "handler" {
   description = "Module and function that Lambda calls."
   type        = string
   default     = "whippet_lambda.handler.handler"
+  nullable    = false
 }
 
 variable "runtime" {
   description = "Lambda runtime of the function."
   type        = string
   default     = "python3.12"
+  nullable    = false
 
   validation {
     condition     = contains(["python3.11", "python3.12", "python3.13"], var.runtime)
@@ -44,6 +46,7 @@ variable "architecture" {
   description = "Processor of the function. arm64 costs a fifth less; the zip holds Python only, so it runs on both."
   type        = string
   default     = "arm64"
+  nullable    = false
 
   validation {
     condition     = contains(["arm64", "x86_64"], var.architecture)
@@ -55,6 +58,7 @@ variable "memory_size" {
   description = "Memory of one environment in MB; the share of a processor grows with it."
   type        = number
   default     = 256
+  nullable    = false
 
   validation {
     condition     = var.memory_size >= 128 && var.memory_size <= 10240
@@ -66,6 +70,7 @@ variable "timeout" {
   description = "Seconds after which Lambda ends a call. The handler's own time limits stay below it."
   type        = number
   default     = 30
+  nullable    = false
 
   validation {
     condition     = var.timeout >= 3 && var.timeout <= 900
@@ -194,6 +199,7 @@ variable "allowed_url_hosts" {
   description = "Hosts that {\"url\": ...} events may name. Empty turns such events off."
   type        = list(string)
   default     = []
+  nullable    = false
 
   validation {
     condition     = alltrue([for host in var.allowed_url_hosts : can(regex("^(\\*\\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]([a-z0-9-]*[a-z0-9])?$", host))])
@@ -205,6 +211,7 @@ variable "photo_read_arns" {
   description = "ARN patterns of the S3 objects that {\"s3\": ...} events may name, such as arn:aws:s3:::BUCKET/photos/*. Empty turns such events off."
   type        = list(string)
   default     = []
+  nullable    = false
 
   validation {
     condition     = alltrue([for arn in var.photo_read_arns : can(regex("^arn:[^:]+:s3:::[^/*]+/.+$", arn))])
@@ -329,6 +336,7 @@ variable "log_retention_days" {
   description = "Days that the function's logs are kept."
   type        = number
   default     = 30
+  nullable    = false
 
   validation {
     condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
