@@ -165,6 +165,23 @@ run "what_is_temporary_expires" {
   }
 }
 
+run "everything_is_kept_where_asked" {
+  command = plan
+
+  module {
+    source = "./modules/artifacts"
+  }
+
+  variables {
+    retention_days = null
+  }
+
+  assert {
+    condition     = length(aws_s3_bucket_lifecycle_configuration.this) == 0
+    error_message = "No lifecycle rule."
+  }
+}
+
 run "own_key_encrypts_all_but_the_logs" {
   command = plan
 

@@ -1,17 +1,17 @@
 locals {
   # What expires, and where; the rest is kept until someone deletes it.
-  expirations = {
-    models       = { "checkpoints/" = var.retention_days.checkpoints }
-    code         = {}
-    data_capture = { "" = var.retention_days.data_capture }
-    logs         = { "" = var.retention_days.logs }
+  expirations = var.retention_days == null ? {} : {
+    models       = tomap({ "checkpoints/" = var.retention_days.checkpoints })
+    code         = tomap({})
+    data_capture = tomap({ "" = var.retention_days.data_capture })
+    logs         = tomap({ "" = var.retention_days.logs })
   }
 }
 
 resource "aws_s3_bucket_lifecycle_configuration" "this" {
-  for_each = aws_s3_bucket.this
+  for_each = local.expirations
 
-  bucket = each.value.id
+  bucket = aws_s3_bucket.this[each.key].id
 
   rule {
     id     = "incomplete-uploads"
@@ -36,7 +36,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
 
     # A delete marker whose versions are all gone hides nothing.
     dynamic "expiration" {
-      for_each = contains(keys(local.expirations[each.key]), "") ? [] : [true]
+      for_each = contains(keys(each.value), "") ? [] : [true]
 
       content {
         expired_object_delete_marker = true
@@ -45,7 +45,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
   }
 
   dynamic "rule" {
-    for_each = local.expirations[each.key]
+    for_each = each.value
 
     content {
       id     = rule.key == "" ? "expire" : "expire-${trimsuffix(rule.key, "/")}"

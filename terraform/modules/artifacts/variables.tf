@@ -84,7 +84,8 @@ variable "retention_days" {
     - noncurrent: versions that were overwritten or deleted, in every bucket (default 90)
     - incomplete_uploads: parts of uploads that never ended (default 7)
 
-    Models, runs, photos and code are kept until someone deletes them.
+    Models, runs, photos and code are kept until someone deletes them. Null keeps everything, and spares an apply the 55
+    seconds for which the AWS provider watches each new lifecycle configuration.
   EOT
   type = object({
     data_capture       = optional(number, 30)
@@ -93,11 +94,10 @@ variable "retention_days" {
     noncurrent         = optional(number, 90)
     incomplete_uploads = optional(number, 7)
   })
-  default  = {}
-  nullable = false
+  default = {}
 
   validation {
-    condition     = alltrue([for days in values(var.retention_days) : days >= 1 && floor(days) == days])
+    condition     = alltrue([for days in try(values(var.retention_days), []) : days >= 1 && floor(days) == days])
     error_message = "Each is a whole number of days, at least 1."
   }
 }
