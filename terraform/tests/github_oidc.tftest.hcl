@@ -73,7 +73,7 @@ run "every_statement_is_limited_to_the_deployment" {
   }
 
   assert {
-    condition     = alltrue([for statement in flatten([for policy in aws_iam_policy.this : jsondecode(policy.policy).Statement]) : try(statement.Condition.StringEquals["aws:RequestTag/Environment"] == "test", false) if contains(["CreateKey", "CreateTagged"], statement.Sid)])
+    condition     = alltrue([for statement in flatten([for policy in aws_iam_policy.this : jsondecode(policy.policy).Statement]) : try(statement.Condition.StringEquals["aws:RequestTag/Environment"] == "test", false) if contains(["CreateKey", "CreateTagged", "TagNewKey"], statement.Sid)])
     error_message = "New ones carry the tags."
   }
 
@@ -288,7 +288,7 @@ run "given_keys_are_used_and_lent_to_services" {
   }
 
   assert {
-    condition     = jsondecode(aws_iam_policy.this["keys"].policy).Statement[5].Resource == ["arn:aws:kms:us-east-1:123456789012:key/1"] && jsondecode(aws_iam_policy.this["keys"].policy).Statement[6].Condition == { Bool = { "kms:GrantIsForAWSResource" = "true" } }
+    condition     = jsondecode(aws_iam_policy.this["keys"].policy).Statement[6].Resource == ["arn:aws:kms:us-east-1:123456789012:key/1"] && jsondecode(aws_iam_policy.this["keys"].policy).Statement[7].Condition == { Bool = { "kms:GrantIsForAWSResource" = "true" } }
     error_message = "Only these."
   }
 }

@@ -117,6 +117,17 @@ locals {
           Condition = local.tagged_request
         },
         {
+          # To create a key with tags takes this too, of any key as long as it has no ARN. A key with another deployment's
+          # tags stays out of reach: https://docs.aws.amazon.com/kms/latest/developerguide/tag-permissions.html
+          Sid      = "TagNewKey"
+          Effect   = "Allow"
+          Action   = ["kms:TagResource"]
+          Resource = ["arn:${local.partition}:kms:${local.in_account}:key/*"]
+          Condition = merge(local.tagged_request, {
+            StringEqualsIfExists = { for key, value in var.resource_tags : "aws:ResourceTag/${key}" => value }
+          })
+        },
+        {
           Sid    = "Key"
           Effect = "Allow"
           Action = ["kms:CreateAlias", "kms:Decrypt", "kms:DeleteAlias", "kms:DescribeKey", "kms:EnableKeyRotation", "kms:Encrypt",
@@ -247,8 +258,11 @@ locals {
           Action = ["logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DeleteRetentionPolicy",
             "logs:DisassociateKmsKey", "logs:ListTagsForResource", "logs:PutRetentionPolicy", "logs:TagResource",
           "logs:UntagResource"]
-          Resource = [for group in ["/aws/lambda/${var.name}", "/aws/sagemaker/Endpoints/${var.name}", "/${var.name}/*"] :
-          "arn:${local.partition}:logs:${local.in_account}:log-group:${group}${endswith(group, "*") ? "" : ":*"}"]
+          # Tags are on the ARN without ":*", everything else on the one with it:
+          # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/iam-access-control-overview-cwl.html
+          Resource = flatten([for group in ["/aws/lambda/${var.name}", "/aws/sagemaker/Endpoints/${var.name}", "/${var.name}/*"] :
+            [for suffix in endswith(group, "*") ? [""] : ["", ":*"] : "arn:${local.partition}:logs:${local.in_account}:log-group:${group}${suffix}"]
+          ])
         },
         {
           # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatchlogs.html
