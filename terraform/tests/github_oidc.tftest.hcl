@@ -314,188 +314,6 @@ run "longest_names_fit_into_what_iam_takes" {
   }
 }
 
-run "role_that_nobody_can_take_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/github_oidc"
-  }
-
-  variables {
-    environments = []
-  }
-
-  expect_failures = [var.environments]
-}
-
-run "environment_with_a_wildcard_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/github_oidc"
-  }
-
-  variables {
-    environments = ["*"]
-  }
-
-  expect_failures = [var.environments]
-}
-
-run "subject_with_a_wildcard_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/github_oidc"
-  }
-
-  variables {
-    subjects = ["repo:example/whippet:*"]
-  }
-
-  expect_failures = [var.subjects]
-}
-
-run "repository_with_a_wildcard_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/github_oidc"
-  }
-
-  variables {
-    repository = "example/*"
-  }
-
-  expect_failures = [var.repository]
-}
-
-run "issuer_with_a_scheme_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/github_oidc"
-  }
-
-  variables {
-    issuer = "https://token.actions.githubusercontent.com"
-  }
-
-  expect_failures = [var.issuer]
-}
-
-run "session_of_a_day_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/github_oidc"
-  }
-
-  variables {
-    max_session_seconds = 86400
-  }
-
-  expect_failures = [var.max_session_seconds]
-}
-
-run "name_with_capitals_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/github_oidc"
-  }
-
-  variables {
-    name = "Whippet"
-  }
-
-  expect_failures = [var.name]
-}
-
-run "no_tags_are_refused" {
-  command = plan
-
-  module {
-    source = "./modules/github_oidc"
-  }
-
-  variables {
-    resource_tags = {}
-  }
-
-  expect_failures = [var.resource_tags]
-}
-
-run "unknown_part_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/github_oidc"
-  }
-
-  variables {
-    parts = ["billing"]
-  }
-
-  expect_failures = [var.parts]
-}
-
-run "role_as_boundary_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/github_oidc"
-  }
-
-  variables {
-    permissions_boundary_arn = "arn:aws:iam::123456789012:role/deployer"
-  }
-
-  expect_failures = [var.permissions_boundary_arn]
-}
-
-run "role_as_stack_boundary_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/github_oidc"
-  }
-
-  variables {
-    stack_boundary_arn = "arn:aws:iam::123456789012:role/stack"
-  }
-
-  expect_failures = [var.stack_boundary_arn]
-}
-
-run "every_key_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/github_oidc"
-  }
-
-  variables {
-    kms_key_arns = ["arn:aws:kms:us-east-1:123456789012:key/*"]
-  }
-
-  expect_failures = [var.kms_key_arns]
-}
-
-run "every_state_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/github_oidc"
-  }
-
-  variables {
-    state = { bucket = "states", key = "*" }
-  }
-
-  expect_failures = [var.state]
-}
-
 run "policies_that_iam_does_not_take_are_refused" {
   command = plan
 
@@ -508,4 +326,85 @@ run "policies_that_iam_does_not_take_are_refused" {
   }
 
   expect_failures = [aws_iam_policy.this["keys"]]
+}
+
+run "one_wrong_value_of_each_variable_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/github_oidc"
+  }
+
+  variables {
+    # role that nobody can take
+    environments = []
+    # repository with a wildcard
+    repository = "example/*"
+    # issuer with a scheme
+    issuer = "https://token.actions.githubusercontent.com"
+    # session of a day
+    max_session_seconds = 86400
+    # name with capitals
+    name = "Whippet"
+    # no tags
+    resource_tags = {}
+    # unknown part
+    parts = ["billing"]
+    # role as boundary
+    permissions_boundary_arn = "arn:aws:iam::123456789012:role/deployer"
+    # role as stack boundary
+    stack_boundary_arn = "arn:aws:iam::123456789012:role/stack"
+    # every key
+    kms_key_arns = ["arn:aws:kms:us-east-1:123456789012:key/*"]
+    # every state
+    state = { bucket = "states", key = "*" }
+  }
+
+  expect_failures = [
+    var.environments,
+    var.repository,
+    var.issuer,
+    var.max_session_seconds,
+    var.name,
+    var.resource_tags,
+    var.parts,
+    var.permissions_boundary_arn,
+    var.stack_boundary_arn,
+    var.kms_key_arns,
+    var.state,
+  ]
+}
+
+run "another_wrong_value_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/github_oidc"
+  }
+
+  variables {
+    # environment with a wildcard
+    environments = ["*"]
+  }
+
+  expect_failures = [
+    var.environments,
+  ]
+}
+
+run "a_third_wrong_value_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/github_oidc"
+  }
+
+  variables {
+    # subject with a wildcard
+    subjects = ["repo:example/whippet:*"]
+  }
+
+  expect_failures = [
+    var.subjects,
+  ]
 }

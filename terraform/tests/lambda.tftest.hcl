@@ -581,7 +581,7 @@ run "provisioned_concurrency_above_the_quota_is_refused" {
   expect_failures = [aws_lambda_function.this]
 }
 
-run "package_that_is_no_zip_is_refused" {
+run "one_wrong_value_of_each_variable_is_refused" {
   command = plan
 
   module {
@@ -589,512 +589,189 @@ run "package_that_is_no_zip_is_refused" {
   }
 
   variables {
+    # package that is no zip
     package = "tests/fixtures/model.tar.gz"
-  }
-
-  expect_failures = [var.package]
-}
-
-run "any_endpoint_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # any endpoint
     endpoint_name = "*"
-  }
-
-  expect_failures = [var.endpoint_name]
-}
-
-run "condition_on_a_variant_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # condition on a variant
     invoke_condition = { StringEquals = { "sagemaker:TargetVariant" = ["blue"] } }
-  }
-
-  expect_failures = [var.invoke_condition]
-}
-
-run "variable_that_the_module_sets_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # variable that the module sets
     environment_variables = { WHIPPET_ENDPOINT_NAME = "other" }
-  }
-
-  expect_failures = [var.environment_variables]
-}
-
-run "variable_that_lambda_sets_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    environment_variables = { AWS_REGION = "eu-west-1" }
-  }
-
-  expect_failures = [var.environment_variables]
-}
-
-run "old_runtime_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # old runtime
     runtime = "python3.8"
-  }
-
-  expect_failures = [var.runtime]
-}
-
-run "unknown_architecture_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # unknown architecture
     architecture = "x86"
-  }
-
-  expect_failures = [var.architecture]
-}
-
-run "too_little_memory_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # too little memory
     memory_size = 64
-  }
-
-  expect_failures = [var.memory_size]
-}
-
-run "too_long_a_timeout_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # too long a timeout
     timeout = 901
-  }
-
-  expect_failures = [var.timeout]
-}
-
-run "reserved_concurrency_0_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # reserved concurrency 0
     reserved_concurrency = 0
-  }
-
-  expect_failures = [var.reserved_concurrency]
-}
-
-run "no_provisioned_environment_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    provisioned_concurrency = { min = 0 }
-  }
-
-  expect_failures = [var.provisioned_concurrency]
-}
-
-run "provisioned_maximum_below_the_minimum_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    provisioned_concurrency = { min = 3, max = 2 }
-  }
-
-  expect_failures = [var.provisioned_concurrency]
-}
-
-run "provisioned_above_reserved_concurrency_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    provisioned_concurrency = { min = 1, max = 6 }
-  }
-
-  expect_failures = [var.provisioned_concurrency]
-}
-
-run "utilization_in_percent_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    provisioned_concurrency = { min = 1, max = 2, target_utilization = 70 }
-  }
-
-  expect_failures = [var.provisioned_concurrency]
-}
-
-run "negative_cooldown_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    provisioned_concurrency = { min = 1, max = 2, scale_in_cooldown = -1 }
-  }
-
-  expect_failures = [var.provisioned_concurrency]
-}
-
-run "quota_of_0_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # quota of 0
     account_concurrency_quota = 0
-  }
-
-  expect_failures = [var.account_concurrency_quota]
-}
-
-run "url_instead_of_a_host_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # url instead of a host
     allowed_url_hosts = ["https://example.org"]
-  }
-
-  expect_failures = [var.allowed_url_hosts]
-}
-
-run "wildcard_of_a_whole_top_level_domain_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    allowed_url_hosts = ["*.org"]
-  }
-
-  expect_failures = [var.allowed_url_hosts]
-}
-
-run "ip_address_instead_of_a_host_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    allowed_url_hosts = ["169.254.169.254"]
-  }
-
-  expect_failures = [var.allowed_url_hosts]
-}
-
-run "all_buckets_are_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # all buckets
     photo_read_arns = ["arn:aws:s3:::*"]
-  }
-
-  expect_failures = [var.photo_read_arns]
-}
-
-run "function_name_with_a_space_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # function name with a space
     function_name = "my function"
-  }
-
-  expect_failures = [var.function_name]
-}
-
-run "alias_that_is_a_number_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # alias that is a number
     alias = "1"
-  }
-
-  expect_failures = [var.alias]
-}
-
-run "unknown_authorization_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # unknown authorization
     function_url = { authorization = "JWT" }
-  }
-
-  expect_failures = [var.function_url]
-}
-
-run "any_origin_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    function_url = { cors = { allow_origins = ["*"] } }
-  }
-
-  expect_failures = [var.function_url]
-}
-
-run "unknown_method_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    function_url = { cors = { allow_origins = ["https://example.org"], allow_methods = ["OPTIONS"] } }
-  }
-
-  expect_failures = [var.function_url]
-}
-
-run "preflight_answer_for_more_than_a_day_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    function_url = { cors = { allow_origins = ["https://example.org"], max_age_seconds = 86401 } }
-  }
-
-  expect_failures = [var.function_url]
-}
-
-run "bucket_as_destination_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # bucket as destination
     asynchronous = { on_failure_arn = "arn:aws:s3:::failed" }
-  }
-
-  expect_failures = [var.asynchronous]
-}
-
-run "queue_that_keeps_for_a_month_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    asynchronous = { queue_retention_days = 30 }
-  }
-
-  expect_failures = [var.asynchronous]
-}
-
-run "three_retries_are_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    asynchronous = { maximum_retry_attempts = 3 }
-  }
-
-  expect_failures = [var.asynchronous]
-}
-
-run "event_age_under_a_minute_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    asynchronous = { maximum_event_age_seconds = 30 }
-  }
-
-  expect_failures = [var.asynchronous]
-}
-
-run "vpc_without_a_security_group_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # vpc without a security group
     vpc = { subnet_ids = ["subnet-1"], security_group_ids = [] }
-  }
-
-  expect_failures = [var.vpc]
-}
-
-run "alias_as_key_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # alias as key
     kms_key_arn = "alias/whippet"
-  }
-
-  expect_failures = [var.kms_key_arn]
-}
-
-run "key_as_alias_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # key as alias
     kms_key_alias = "whippet"
-  }
-
-  expect_failures = [var.kms_key_alias]
-}
-
-run "signing_by_nobody_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # signing by nobody
     code_signing = { signing_profile_version_arns = [] }
-  }
-
-  expect_failures = [var.code_signing]
-}
-
-run "unknown_signing_policy_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
-    code_signing = { signing_profile_version_arns = ["arn:aws:signer:us-east-1:123456789012:/signing-profiles/whippet/abcdef1234"], untrusted_artifact = "Ignore" }
-  }
-
-  expect_failures = [var.code_signing]
-}
-
-run "role_as_boundary_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # role as boundary
     permissions_boundary_arn = "arn:aws:iam::123456789012:role/boundary"
-  }
-
-  expect_failures = [var.permissions_boundary_arn]
-}
-
-run "retention_that_cloudwatch_does_not_know_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/lambda"
-  }
-
-  variables {
+    # retention that cloudwatch does not know
     log_retention_days = 2
   }
 
-  expect_failures = [var.log_retention_days]
+  expect_failures = [
+    var.package,
+    var.endpoint_name,
+    var.invoke_condition,
+    var.environment_variables,
+    var.runtime,
+    var.architecture,
+    var.memory_size,
+    var.timeout,
+    var.reserved_concurrency,
+    var.account_concurrency_quota,
+    var.allowed_url_hosts,
+    var.photo_read_arns,
+    var.function_name,
+    var.alias,
+    var.function_url,
+    var.asynchronous,
+    var.vpc,
+    var.kms_key_arn,
+    var.kms_key_alias,
+    var.code_signing,
+    var.permissions_boundary_arn,
+    var.log_retention_days,
+  ]
+}
+
+run "another_wrong_value_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    # variable that lambda sets
+    environment_variables = { AWS_REGION = "eu-west-1" }
+    # no provisioned environment
+    provisioned_concurrency = { min = 0 }
+    # wildcard of a whole top level domain
+    allowed_url_hosts = ["*.org"]
+    # any origin
+    function_url = { cors = { allow_origins = ["*"] } }
+    # queue that keeps for a month
+    asynchronous = { queue_retention_days = 30 }
+    # unknown signing policy
+    code_signing = { signing_profile_version_arns = ["arn:aws:signer:us-east-1:123456789012:/signing-profiles/whippet/abcdef1234"], untrusted_artifact = "Ignore" }
+  }
+
+  expect_failures = [
+    var.environment_variables,
+    var.provisioned_concurrency,
+    var.allowed_url_hosts,
+    var.function_url,
+    var.asynchronous,
+    var.code_signing,
+  ]
+}
+
+run "a_third_wrong_value_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    # provisioned maximum below the minimum
+    provisioned_concurrency = { min = 3, max = 2 }
+    # ip address instead of a host
+    allowed_url_hosts = ["169.254.169.254"]
+    # unknown method
+    function_url = { cors = { allow_origins = ["https://example.org"], allow_methods = ["OPTIONS"] } }
+    # three retries
+    asynchronous = { maximum_retry_attempts = 3 }
+  }
+
+  expect_failures = [
+    var.provisioned_concurrency,
+    var.allowed_url_hosts,
+    var.function_url,
+    var.asynchronous,
+  ]
+}
+
+run "a_fourth_wrong_value_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    # provisioned above reserved concurrency
+    provisioned_concurrency = { min = 1, max = 6 }
+    # preflight answer for more than a day
+    function_url = { cors = { allow_origins = ["https://example.org"], max_age_seconds = 86401 } }
+    # event age under a minute
+    asynchronous = { maximum_event_age_seconds = 30 }
+  }
+
+  expect_failures = [
+    var.provisioned_concurrency,
+    var.function_url,
+    var.asynchronous,
+  ]
+}
+
+run "a_fifth_wrong_value_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    # utilization in percent
+    provisioned_concurrency = { min = 1, max = 2, target_utilization = 70 }
+  }
+
+  expect_failures = [
+    var.provisioned_concurrency,
+  ]
+}
+
+run "a_sixth_wrong_value_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    # negative cooldown
+    provisioned_concurrency = { min = 1, max = 2, scale_in_cooldown = -1 }
+  }
+
+  expect_failures = [
+    var.provisioned_concurrency,
+  ]
 }

@@ -374,7 +374,7 @@ run "budget_of_which_nobody_hears_is_refused" {
   expect_failures = [aws_budgets_budget.this]
 }
 
-run "name_with_a_space_is_refused" {
+run "one_wrong_value_of_each_variable_is_refused" {
   command = plan
 
   module {
@@ -382,190 +382,92 @@ run "name_with_a_space_is_refused" {
   }
 
   variables {
+    # name with a space
     name = "my alarms"
-  }
-
-  expect_failures = [var.name]
-}
-
-run "timeout_over_15_minutes_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/observability"
-  }
-
-  variables {
+    # timeout over 15 minutes
     function_timeout = 901
-  }
-
-  expect_failures = [var.function_timeout]
-}
-
-run "half_a_processor_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/observability"
-  }
-
-  variables {
+    # half a processor
     endpoint_vcpus = 0.5
-  }
-
-  expect_failures = [var.endpoint_vcpus]
-}
-
-run "maximum_of_one_instance_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/observability"
-  }
-
-  variables {
+    # maximum of one instance
     endpoint_max_instances = 1
-  }
-
-  expect_failures = [var.endpoint_max_instances]
-}
-
-run "negative_threshold_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/observability"
-  }
-
-  variables {
+    # negative threshold
     alarms = { endpoint_5xx = { threshold = -1 } }
-  }
-
-  expect_failures = [var.alarms]
-}
-
-run "cpu_above_100_percent_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/observability"
-  }
-
-  variables {
-    alarms = { endpoint_cpu = { threshold = 150 } }
-  }
-
-  expect_failures = [var.alarms]
-}
-
-run "period_of_10_seconds_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/observability"
-  }
-
-  variables {
-    alarms = { lambda_errors = { period_seconds = 10 } }
-  }
-
-  expect_failures = [var.alarms]
-}
-
-run "alarm_that_waits_for_two_days_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/observability"
-  }
-
-  variables {
-    alarms = { lambda_errors = { period_seconds = 86400, periods = 2 } }
-  }
-
-  expect_failures = [var.alarms]
-}
-
-run "email_as_topic_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/observability"
-  }
-
-  variables {
+    # email as topic
     alarm_actions = ["on-call@example.org"]
-  }
-
-  expect_failures = [var.alarm_actions]
-}
-
-run "topic_mail_without_an_at_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/observability"
-  }
-
-  variables {
+    # topic mail without an at
     topic = { emails = ["on-call"] }
-  }
-
-  expect_failures = [var.topic]
-}
-
-run "budget_of_nothing_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/observability"
-  }
-
-  variables {
+    # budget of nothing
     budget = { limit = 0, emails = ["owner@example.org"] }
-  }
-
-  expect_failures = [var.budget]
-}
-
-run "budget_with_too_many_notifications_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/observability"
-  }
-
-  variables {
-    budget = { limit = 10, percentages = [10, 20, 30, 40, 50, 60], emails = ["owner@example.org"] }
-  }
-
-  expect_failures = [var.budget]
-}
-
-run "budget_mail_without_an_at_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/observability"
-  }
-
-  variables {
-    budget = { limit = 10, emails = ["owner"] }
-  }
-
-  expect_failures = [var.budget]
-}
-
-run "alias_as_key_is_refused" {
-  command = plan
-
-  module {
-    source = "./modules/observability"
-  }
-
-  variables {
+    # alias as key
     kms_key_arn = "alias/whippet"
   }
 
-  expect_failures = [var.kms_key_arn]
+  expect_failures = [
+    var.name,
+    var.function_timeout,
+    var.endpoint_vcpus,
+    var.endpoint_max_instances,
+    var.alarms,
+    var.alarm_actions,
+    var.topic,
+    var.budget,
+    var.kms_key_arn,
+  ]
+}
+
+run "another_wrong_value_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/observability"
+  }
+
+  variables {
+    # cpu above 100 percent
+    alarms = { endpoint_cpu = { threshold = 150 } }
+    # budget with too many notifications
+    budget = { limit = 10, percentages = [10, 20, 30, 40, 50, 60], emails = ["owner@example.org"] }
+  }
+
+  expect_failures = [
+    var.alarms,
+    var.budget,
+  ]
+}
+
+run "a_third_wrong_value_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/observability"
+  }
+
+  variables {
+    # period of 10 seconds
+    alarms = { lambda_errors = { period_seconds = 10 } }
+    # budget mail without an at
+    budget = { limit = 10, emails = ["owner"] }
+  }
+
+  expect_failures = [
+    var.alarms,
+    var.budget,
+  ]
+}
+
+run "a_fourth_wrong_value_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/observability"
+  }
+
+  variables {
+    # alarm that waits for two days
+    alarms = { lambda_errors = { period_seconds = 86400, periods = 2 } }
+  }
+
+  expect_failures = [
+    var.alarms,
+  ]
 }
