@@ -68,7 +68,7 @@ locals {
         Resource  = local.key_arns
         Condition = merge(local.key_conditions, { StringEquals = { "kms:EncryptionContext:aws:lambda:FunctionArn" = local.function_arn } })
       },
-    ] : statement if local.has_key],
+    ] : statement if var.encrypt_variables],
     [for statement in [
       {
         # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html

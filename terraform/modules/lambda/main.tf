@@ -29,7 +29,7 @@ resource "aws_cloudwatch_log_group" "this" {
 resource "aws_lambda_function" "this" {
   # checkov:skip=CKV_AWS_116:Failed events go to the on-failure destination (var.asynchronous), which tells more than a dead-letter queue
   # checkov:skip=CKV_AWS_117:The function asks AWS's own API only; a VPC is the caller's choice (var.vpc)
-  # checkov:skip=CKV_AWS_173:Lambda encrypts the variables, which hold no secret; an own key is the caller's choice (kms_key_arn)
+  # checkov:skip=CKV_AWS_173:Lambda encrypts the variables, which hold no secret; an own key is the caller's choice (encrypt_variables)
   # checkov:skip=CKV_AWS_272:Signing needs a signing profile of the account; it is the caller's choice (var.code_signing)
   # checkov:skip=CKV_AWS_50:Tracing costs per request and is the caller's choice (enable_xray)
   function_name = var.function_name
@@ -46,7 +46,7 @@ resource "aws_lambda_function" "this" {
   memory_size                    = var.memory_size
   timeout                        = var.timeout
   reserved_concurrent_executions = var.reserved_concurrency
-  kms_key_arn                    = var.kms_key_arn
+  kms_key_arn                    = var.encrypt_variables ? var.kms_key_arn : null
 
   # Every change of code or settings becomes a version; the alias moves to it when it is ready.
   publish = true

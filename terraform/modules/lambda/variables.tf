@@ -352,7 +352,7 @@ variable "enable_xray" {
 }
 
 variable "kms_key_arn" {
-  description = "ARN of the KMS key for the function's variables, its logs and the queue of failed events. Null for AWS's own encryption. Its policy must let CloudWatch Logs use it."
+  description = "ARN of the KMS key for the function's logs and the queue of failed events, and with encrypt_variables for its variables. Null for AWS's own encryption. Its policy must let CloudWatch Logs use it."
   type        = string
   default     = null
 
@@ -370,6 +370,18 @@ variable "kms_key_alias" {
   validation {
     condition     = var.kms_key_alias == null || can(regex("^alias/[a-zA-Z0-9/_-]+$", var.kms_key_alias))
     error_message = "An alias is alias/NAME."
+  }
+}
+
+variable "encrypt_variables" {
+  description = "Encrypt the function's variables with `kms_key_arn` too; the role may then decrypt with it. They hold no secret: the names of the endpoint and of hosts, which Lambda's own key encrypts otherwise."
+  type        = bool
+  default     = false
+
+  validation {
+    # An alias tells that there is a key whose ARN the plan does not know yet.
+    condition     = !var.encrypt_variables ? true : var.kms_key_alias != null ? true : var.kms_key_arn != null
+    error_message = "encrypt_variables needs kms_key_arn."
   }
 }
 

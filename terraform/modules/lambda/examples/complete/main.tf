@@ -1,5 +1,5 @@
 # Warm environments that follow the load, a URL for signed requests from one site, a queue for failed events, own key,
-# traces, a VPC, and a boundary for the role. Only code signing is left out: it needs a zip that AWS Signer has signed.
+# traces, a VPC, a boundary for the role, and a signing profile, of which unsigned code is told in the logs.
 
 provider "aws" {
   region = "us-east-1"
@@ -160,6 +160,11 @@ resource "aws_security_group" "this" {
   }
 }
 
+resource "aws_signer_signing_profile" "this" {
+  name_prefix = "whippet"
+  platform_id = "AWSLambda-SHA384-ECDSA"
+}
+
 # The widest that the role may ever be, whatever its policy says.
 resource "aws_iam_policy" "boundary" {
   # checkov:skip=CKV_AWS_288:A boundary grants nothing; it is the widest that a role's own policy may be
@@ -196,6 +201,12 @@ module "lambda" {
   provisioned_concurrency   = var.provisioned_concurrency
   account_concurrency_quota = 1000
 
+  # Enforce where the pipeline signs the zip.
+  code_signing = {
+    signing_profile_version_arns = [aws_signer_signing_profile.this.version_arn]
+    untrusted_artifact           = "Warn"
+  }
+
   function_url = { cors = { allow_origins = var.allow_origins } }
 
   asynchronous = {
@@ -212,6 +223,7 @@ module "lambda" {
   log_retention_days       = var.log_retention_days
   kms_key_arn              = aws_kms_key.this.arn
   kms_key_alias            = aws_kms_alias.this.name
+  encrypt_variables        = true
   permissions_boundary_arn = aws_iam_policy.boundary.arn
 }
 
