@@ -145,7 +145,7 @@ variable "artifacts_force_destroy" {
 }
 
 variable "artifacts_retention_days" {
-  description = "Days that things in the buckets are kept: `data_capture` (30), access `logs` (365), `checkpoints` (14), `noncurrent` versions (90), `incomplete_uploads` (7)."
+  description = "Days that things in the buckets are kept: `data_capture` (30), access `logs` (365), `checkpoints` (14), `noncurrent` versions (90), `incomplete_uploads` (7). Null keeps everything, and saves an apply the 55 seconds that the AWS provider waits for each change of these rules."
   type = object({
     data_capture       = optional(number, 30)
     logs               = optional(number, 365)

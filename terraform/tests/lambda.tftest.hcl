@@ -400,8 +400,9 @@ run "own_key_encrypts_and_is_limited_by_context" {
   }
 
   variables {
-    kms_key_arn  = "arn:aws:kms:us-east-1:123456789012:key/1"
-    asynchronous = {}
+    kms_key_arn       = "arn:aws:kms:us-east-1:123456789012:key/1"
+    encrypt_variables = true
+    asynchronous      = {}
   }
 
   assert {
@@ -438,9 +439,10 @@ run "key_of_the_same_apply_is_named_by_its_alias" {
   }
 
   variables {
-    kms_key_arn   = "arn:aws:kms:us-east-1:123456789012:key/1"
-    kms_key_alias = "alias/whippet-test"
-    asynchronous  = {}
+    kms_key_arn       = "arn:aws:kms:us-east-1:123456789012:key/1"
+    kms_key_alias     = "alias/whippet-test"
+    encrypt_variables = true
+    asynchronous      = {}
   }
 
   assert {
@@ -774,4 +776,36 @@ run "a_sixth_wrong_value_is_refused" {
   expect_failures = [
     var.provisioned_concurrency,
   ]
+}
+
+run "key_leaves_the_variables_alone_unless_asked" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    asynchronous = null
+    kms_key_arn  = "arn:aws:kms:us-east-1:123456789012:key/1"
+  }
+
+  assert {
+    condition     = aws_lambda_function.this.kms_key_arn == null && aws_cloudwatch_log_group.this.kms_key_id == var.kms_key_arn && !strcontains(aws_iam_role_policy.this.policy, "kms:")
+    error_message = "The key encrypts the logs, and the role needs no permission for that."
+  }
+}
+
+run "encrypting_variables_without_a_key_is_refused" {
+  command = plan
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    encrypt_variables = true
+  }
+
+  expect_failures = [var.encrypt_variables]
 }

@@ -18,29 +18,52 @@ CORE = {
     "aws_appautoscaling_policy": 1,
     "aws_appautoscaling_target": 1,
     "aws_cloudwatch_log_group": 2,
-    "aws_cloudwatch_metric_alarm": 3,
+    "aws_cloudwatch_metric_alarm": 8,
     "aws_iam_role": 2,
     "aws_iam_role_policy": 2,
+    "aws_lambda_alias": 1,
     "aws_lambda_function": 1,
-    "aws_s3_bucket": 1,
-    "aws_s3_bucket_ownership_controls": 1,
-    "aws_s3_bucket_policy": 1,
-    "aws_s3_bucket_public_access_block": 1,
-    "aws_s3_bucket_server_side_encryption_configuration": 1,
-    "aws_s3_bucket_versioning": 1,
+    "aws_s3_bucket": 4,
+    "aws_s3_bucket_logging": 3,
+    "aws_s3_bucket_ownership_controls": 4,
+    "aws_s3_bucket_policy": 4,
+    "aws_s3_bucket_public_access_block": 4,
+    "aws_s3_bucket_server_side_encryption_configuration": 4,
+    "aws_s3_bucket_versioning": 4,
     "aws_s3_object": 2,
     "aws_sagemaker_endpoint": 1,
     "aws_sagemaker_endpoint_configuration": 1,
     "aws_sagemaker_model": 1,
 }
-WORKBENCH = {
-    "aws_iam_instance_profile": 1,
-    "aws_iam_role": 2,
-    "aws_iam_role_policy": 2,
-    "aws_instance": 1,
-    "aws_sagemaker_notebook_instance": 1,
-    "aws_security_group": 1,
+#: What an environment has beside the core.
+MORE = {
+    "local": {
+        "aws_autoscaling_group": 1,
+        "aws_autoscaling_policy": 1,
+        "aws_cloudwatch_dashboard": 1,
+        "aws_cloudwatch_log_group": 1,
+        "aws_cloudwatch_metric_alarm": 1,
+        "aws_iam_instance_profile": 1,
+        "aws_iam_role": 2,
+        "aws_iam_role_policy": 2,
+        "aws_launch_template": 1,
+        "aws_sagemaker_notebook_instance": 1,
+        "aws_sagemaker_notebook_instance_lifecycle_configuration": 1,
+        "aws_security_group": 1,
+        "aws_ssm_parameter": 1,
+    },
+    "dev": {"aws_s3_bucket_lifecycle_configuration": 4},
+    "prod": {
+        "aws_cloudwatch_dashboard": 1,
+        "aws_kms_alias": 1,
+        "aws_kms_key": 1,
+        "aws_s3_bucket_lifecycle_configuration": 4,
+        "aws_sns_topic": 1,
+        "aws_sns_topic_policy": 1,
+    },
 }
+#: Terraform's own, which stands for nothing on AWS.
+BUILT_IN = {"terraform_data"}
 
 
 class Plans:
@@ -87,22 +110,47 @@ def planned(plan: tftest.TerraformPlanOutput) -> dict[str, dict[str, Any]]:
 
 
 def types(plan: tftest.TerraformPlanOutput) -> Counter[str]:
-    return Counter(change["type"] for change in plan.resource_changes.values() if change["mode"] == "managed")
+    managed = (change["type"] for change in plan.resource_changes.values() if change["mode"] == "managed")
+    return Counter(kind for kind in managed if kind not in BUILT_IN)
 
 
-@pytest.mark.parametrize("environment", ["dev", "prod"])
-def test_dev_and_prod_create_the_core_only(plans: Plans, environment: str) -> None:
-    assert types(plans.of(environment)) == Counter(CORE)
+@pytest.mark.parametrize("environment", ["local", "dev", "prod"])
+def test_an_environment_creates_what_it_says(plans: Plans, environment: str) -> None:
+    assert types(plans.of(environment)) == Counter(CORE) + Counter(MORE[environment])
 
 
-def test_local_creates_the_training_instance_and_the_notebook_too(plans: Plans) -> None:
-    assert types(plans.of("local")) == Counter(CORE) + Counter(WORKBENCH)
+def test_prod_shifts_traffic_by_a_canary_that_alarms_roll_back(plans: Plans) -> None:
+    endpoint = planned(plans.of("prod"))["module.endpoint.aws_sagemaker_endpoint.this"]
+    [deployment] = endpoint["deployment_config"]
+    [policy] = deployment["blue_green_update_policy"]
+    assert policy["traffic_routing_configuration"][0]["type"] == "CANARY"
+    [rollback] = deployment["auto_rollback_configuration"]
+    alarms = {alarm["alarm_name"] for alarm in rollback["alarms"]}
+    assert alarms == {"whippet-prod-endpoint-5xx", "whippet-prod-endpoint-latency"}
+
+
+@pytest.mark.parametrize("environment", ["local", "dev", "prod"])
+def test_the_lambda_may_ask_one_endpoint_and_write_its_log_and_nothing_else(plans: Plans, environment: str) -> None:
+    policy = planned(plans.of(environment))["module.lambda.aws_iam_role_policy.this"]["policy"]
+    endpoint = f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/whippet-{environment}"
+    log_group = f"arn:aws:logs:us-east-1:123456789012:log-group:/aws/lambda/whippet-{environment}:*"
+    allowed = {
+        (action, resource)
+        for statement in json.loads(policy)["Statement"]
+        for action in statement["Action"]
+        for resource in statement["Resource"]
+    }
+    assert allowed == {
+        ("sagemaker:InvokeEndpoint", endpoint),
+        ("logs:CreateLogStream", log_group),
+        ("logs:PutLogEvents", log_group),
+    }
 
 
 @pytest.mark.parametrize("environment", ["local", "dev", "prod"])
 def test_only_the_aws_provider_takes_part(plans: Plans, environment: str) -> None:
     providers = {change["provider_name"] for change in plans.of(environment).resource_changes.values()}
-    assert providers == {"registry.terraform.io/hashicorp/aws"}
+    assert providers - {"terraform.io/builtin/terraform"} == {"registry.terraform.io/hashicorp/aws"}
 
 
 @pytest.mark.parametrize("environment", ["local", "dev", "prod"])
@@ -120,13 +168,15 @@ def test_whatever_can_be_tagged_is_tagged(plans: Plans, environment: str) -> Non
 
 @pytest.mark.parametrize(("environment", "expected"), [("local", True), ("dev", True), ("prod", False)])
 def test_only_prod_keeps_its_bucket(plans: Plans, environment: str, expected: bool) -> None:
-    assert planned(plans.of(environment))["module.artifacts.aws_s3_bucket.this"]["force_destroy"] is expected
+    assert planned(plans.of(environment))['module.artifacts.aws_s3_bucket.this["models"]']["force_destroy"] is expected
 
 
-@pytest.mark.parametrize(("environment", "most"), [("local", 5), ("dev", 2), ("prod", 5)])
-def test_instances_are_between_one_and_the_environments_most(plans: Plans, environment: str, most: int) -> None:
-    target = planned(plans.of(environment))["module.autoscaling.aws_appautoscaling_target.this"]
-    assert (target["min_capacity"], target["max_capacity"]) == (1, most)
+@pytest.mark.parametrize(("environment", "least", "most"), [("local", 1, 5), ("dev", 1, 2), ("prod", 2, 5)])
+def test_instances_are_between_the_environments_least_and_most(
+    plans: Plans, environment: str, least: int, most: int
+) -> None:
+    target = planned(plans.of(environment))["module.autoscaling[0].aws_appautoscaling_target.this"]
+    assert (target["min_capacity"], target["max_capacity"]) == (least, most)
 
 
 def test_reserved_concurrency_limits_what_scaling_may_aim_at(plans: Plans) -> None:

@@ -5,7 +5,7 @@ data "aws_region" "this" {}
 locals {
   account   = data.aws_caller_identity.this.account_id
   partition = data.aws_partition.this.partition
-  region    = data.aws_region.this.name
+  region    = data.aws_region.this.id
 
   # A key holds its content's hash, so that a changed notebook is another object and the start script another one too.
   notebooks = {
