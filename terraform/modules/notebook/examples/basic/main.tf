@@ -10,18 +10,19 @@ variable "instance_type" {
   default     = "ml.t3.medium"
 }
 
-data "aws_caller_identity" "this" {}
+module "artifacts" {
+  source = "../../../artifacts"
 
-resource "aws_s3_bucket" "photos" {
-  bucket        = "notebook-basic-${data.aws_caller_identity.this.account_id}"
-  force_destroy = true
+  name           = "notebook-basic"
+  force_destroy  = true
+  retention_days = null
 }
 
 module "notebook" {
   source = "../.."
 
   name          = "notebook-basic"
-  bucket        = aws_s3_bucket.photos.bucket
+  bucket        = module.artifacts.bucket
   instance_type = var.instance_type
 }
 
