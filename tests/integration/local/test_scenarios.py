@@ -272,8 +272,8 @@ def test_a_spike_is_answered_with_instances_that_go_when_it_is_over(
         seen = [value for at, value in series if at + timedelta(seconds=period) <= started]
         if after > before:
             assert activity["Cause"] == f"monitor alarm {high} in state ALARM triggered policy follow"
-            # Three datapoints above the target, and as many instances as bring the metric down to it. The latest one may
-            # have come after the alarm had looked.
+            # Three datapoints above the target, and as many instances as bring the metric down to it. The latest one
+            # may have come after the alarm had looked.
             assert all(value > target for value in seen[-3:])
             assert after in {min(5, math.ceil(before * value / target)) for value in seen[-2:]}
         else:

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 
 from whippet.local.calls import AwsError, Call, answer
 from whippet.local.clock import Clock
-from whippet.local.monitoring.alarms import Alarm, alarms_of
+from whippet.local.monitoring.alarms import Alarm, alarms_of, put_alarm
 from whippet.local.monitoring.evaluation import ALARM, COMPARISONS, INSUFFICIENT_DATA, OK, Verdict
 from whippet.local.monitoring.evaluator import ACTIONS, Evaluator
 from whippet.local.monitoring.expressions import ExpressionError, alarms_in, name_of
@@ -201,16 +201,13 @@ class AlarmCalls:
 
     def _store(self, call: Call, *, is_composite: bool) -> tuple[Alarm, bool]:
         """Records an alarm; it, and whether it is new."""
-        params, now = call.params, self._clock.time()
-        name, alarms = params["AlarmName"], alarms_of(call.region)
-        alarm = alarms.get(name)
-        is_new = alarm is None or alarm.is_composite != is_composite
-        if alarm is None or is_new:
-            alarm = alarms[name] = Alarm(call.region, name, is_composite, {}, _tags(params), now)
-        alarm.parameters = {key: value for key, value in params.items() if key not in NOT_STORED}
-        alarm.updated = now
-        summary, kind = f'Alarm "{name}" {"created" if is_new else "updated"}', "Create" if is_new else "Update"
-        alarm.note(now, "ConfigurationUpdate", summary, {"version": "1.0", "type": kind})
+        params = call.params
+        parameters = {key: value for key, value in params.items() if key not in NOT_STORED}
+        alarm, is_new = put_alarm(
+            call.region, params["AlarmName"], parameters, self._clock.time(), is_composite=is_composite
+        )
+        if is_new:
+            alarm.tags = _tags(params)
         return alarm, is_new
 
     def _set_actions(self, call: Call, *, enabled: bool) -> Response:
