@@ -18,6 +18,7 @@ from whippet.local.access.policies import Decision
 from whippet.local.access.principals import role_principal
 from whippet.local.calls import AwsError, Call, answer
 from whippet.local.clock import Clock
+from whippet.local.constraints import constrained
 from whippet.local.endpoints import capacity, deployment, policy
 from whippet.local.endpoints.capture import Captures
 from whippet.local.endpoints.configuration import Configuration, configurations_of, read_configuration
@@ -59,15 +60,18 @@ class Endpoints:
 
     def handlers(self) -> Handlers:
         """The operations that are answered here."""
+        operations = {
+            "CreateEndpoint": self.create,
+            "CreateEndpointConfig": self.create_config,
+            "DeleteEndpoint": self.delete,
+            "DeleteEndpointConfig": self.delete_config,
+            "DescribeEndpoint": self.describe,
+            "DescribeEndpointConfig": self.describe_config,
+            "UpdateEndpoint": self.update,
+            "UpdateEndpointWeightsAndCapacities": self.update_weights_and_capacities,
+        }
         return {
-            ("sagemaker", "CreateEndpoint"): self.create,
-            ("sagemaker", "CreateEndpointConfig"): self.create_config,
-            ("sagemaker", "DeleteEndpoint"): self.delete,
-            ("sagemaker", "DeleteEndpointConfig"): self.delete_config,
-            ("sagemaker", "DescribeEndpoint"): self.describe,
-            ("sagemaker", "DescribeEndpointConfig"): self.describe_config,
-            ("sagemaker", "UpdateEndpoint"): self.update,
-            ("sagemaker", "UpdateEndpointWeightsAndCapacities"): self.update_weights_and_capacities,
+            **constrained({("sagemaker", name): handler for name, handler in operations.items()}),
             ("sagemaker-runtime", "InvokeEndpoint"): self.invoke,
             ("sagemaker-runtime", "InvokeEndpointAsync"): self.refuse,
             ("sagemaker-runtime", "InvokeEndpointWithResponseStream"): self.refuse,

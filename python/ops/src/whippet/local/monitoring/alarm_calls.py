@@ -14,8 +14,9 @@ from werkzeug.wrappers import Response
 
 from whippet.local.calls import AwsError, Call, answer
 from whippet.local.clock import Clock
+from whippet.local.constraints import constrained
 from whippet.local.monitoring.alarms import Alarm, alarms_of, put_alarm
-from whippet.local.monitoring.evaluation import ALARM, COMPARISONS, INSUFFICIENT_DATA, OK, Verdict
+from whippet.local.monitoring.evaluation import COMPARISONS, Verdict
 from whippet.local.monitoring.evaluator import ACTIONS, Evaluator
 from whippet.local.monitoring.expressions import ExpressionError, alarms_in, name_of
 from whippet.local.monitoring.metric_calls import check_queries, check_statistics
@@ -66,7 +67,8 @@ class AlarmCalls:
             "TagResource": self.tag,
             "UntagResource": self.untag,
         }
-        return {("cloudwatch", name): handler for name, handler in operations.items()}
+        handlers = {("cloudwatch", name): handler for name, handler in operations.items()}
+        return constrained(handlers, "ValidationError")
 
     def put_metric(self, call: Call, forward: Forward) -> Response:
         """PutMetricAlarm: an alarm that is there already keeps its state."""
@@ -151,8 +153,6 @@ class AlarmCalls:
         if alarm is None:
             raise AwsError("ResourceNotFound", "Alarm does not exist.")
         state, data = call.params["StateValue"], call.params.get("StateReasonData")
-        if state not in (OK, ALARM, INSUFFICIENT_DATA):
-            raise _not_allowed(state, "stateValue", (INSUFFICIENT_DATA, ALARM, OK))
         if data is not None:
             try:
                 json.loads(data)
@@ -297,8 +297,3 @@ def _tags(params: Mapping[str, Any]) -> dict[str, str]:
 
 def _pairs(dimensions: Iterable[Mapping[str, str]]) -> set[tuple[str, str]]:
     return {(one["Name"], one["Value"]) for one in dimensions}
-
-
-def _not_allowed(value: str, member: str, allowed: Iterable[str]) -> AwsError:
-    message = f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: "
-    return AwsError("ValidationError", f"{message}Member must satisfy enum value set: [{', '.join(allowed)}]")

@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response
 
 from whippet.local.calls import AwsError, Call, answer
 from whippet.local.clock import Clock
+from whippet.local.constraints import constrained
 from whippet.local.monitoring.alarms import alarms_of
 from whippet.local.monitoring.evaluator import ACTIONS
 from whippet.local.monitoring.paging import page
@@ -72,7 +73,7 @@ class Scaling:
             "TagResource": self.tag,
             "UntagResource": self.untag,
         }
-        return {("application-autoscaling", name): handler for name, handler in operations.items()}
+        return constrained({("application-autoscaling", name): handler for name, handler in operations.items()})
 
     def resume(self) -> None:
         """Follows the alarms and the schedules on record."""
