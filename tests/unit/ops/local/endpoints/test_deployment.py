@@ -141,6 +141,43 @@ def test_an_alarm_that_is_missing_or_hidden_from_the_role_is_refused(local_aws: 
     assert endpoint.describe()["EndpointStatus"] == "InService"
 
 
+def test_an_alarm_that_is_deleted_meanwhile_rolls_nothing_back(
+    local_aws: Any, endpoint: Any, fast_clock: Clock, alarm: Any
+) -> None:
+    local_aws.create_endpoint("old")
+    local_aws.create_endpoint_config("new", "new")
+    endpoint.update("new", DeploymentConfig=shift("ALL_AT_ONCE", wait=90) | ALARMS)
+    local_aws.eventually(lambda: endpoint.stage() == "Baking")
+    local_aws.client("cloudwatch").delete_alarms(AlarmNames=["errors"])
+    assert local_aws.settled()["EndpointConfigName"] == "new"
+
+
+SCALED = {
+    "ServiceNamespace": "sagemaker",
+    "ResourceId": "endpoint/endpoint/variant/main",
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+}
+
+
+@pytest.mark.parametrize("change", [{"InstanceType": "ml.m5.large"}, {"VariantName": "other"}])
+def test_a_variant_that_is_scaled_keeps_its_instance_type_and_stays(
+    local_aws: Any, endpoint: Any, change: dict[str, Any]
+) -> None:
+    """https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html."""
+    local_aws.create_endpoint("old")
+    local_aws.create_endpoint_config("same", "same")
+    local_aws.create_endpoint_config("new", "new", **change)
+    scaling = local_aws.client("application-autoscaling")
+    scaling.register_scalable_target(**SCALED, MinCapacity=1, MaxCapacity=2)
+    with pytest.raises(ClientError, match="The variant main is registered as a scalable target"):
+        endpoint.update("new")
+    endpoint.update("same")  # another model is no reason
+    assert local_aws.settled()["EndpointConfigName"] == "same"
+    scaling.deregister_scalable_target(**SCALED)
+    endpoint.update("new")
+    assert local_aws.settled()["EndpointConfigName"] == "new"
+
+
 def test_the_old_fleet_is_kept_for_as_long_as_it_shall(local_aws: Any, endpoint: Any, fast_clock: Clock) -> None:
     local_aws.create_endpoint("old")
     [old] = endpoint.pids()
