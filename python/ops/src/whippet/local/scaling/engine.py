@@ -214,11 +214,11 @@ class Engine:
         if wanted != current and target.suspended[f"DynamicScaling{direction}Suspended"]:
             return
         cause = f"monitor alarm {alarm.name} in state {alarm.state} triggered policy {policy.name}"
-        if wanted == current:
-            self._note_not_scaled(region, target, current, cause, is_out=_is_out(policy, alarm))
-        else:
+        if wanted != current:
             base = base if wanted > current else current
             self._change(region, target, current, wanted, cause, base, cooldowns_of(target, policy))
+        elif (is_out := _is_out(policy, alarm)) or not target.cooldown.holds_in(now):
+            self._note_not_scaled(region, target, current, cause, is_out=is_out)
 
     def _scale_in(self, target: Target, region: str, current: int, now: float) -> int:
         """The capacity that all target tracking policies agree on: the largest that one of them asks for."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from whippet.local.calls import AwsError
 from whippet.local.monitoring.alarms import alarms_of, put_alarm
+from whippet.local.monitoring.metric_calls import check_queries
 from whippet.local.scaling.targets import Policy, Target, TargetKey
 
 #: The alarm that scales in is raised below this part of the target.
@@ -93,11 +94,23 @@ def _watched(configuration: Mapping[str, Any], key: TargetKey) -> dict[str, Any]
         raise AwsError("ValidationException", message)
     if predefined := configuration.get("PredefinedMetricSpecification"):
         return _predefined(predefined["PredefinedMetricType"], key)
-    custom = configuration["CustomizedMetricSpecification"]
-    if "Metrics" in custom:
-        return {"Metrics": [_as_query(one) for one in custom["Metrics"]]}
+    return _customized(configuration["CustomizedMetricSpecification"])
+
+
+def _customized(custom: Mapping[str, Any]) -> dict[str, Any]:
     names = ("MetricName", "Namespace", "Dimensions", "Statistic", "Unit")
-    return {name: custom[name] for name in names if name in custom} | {"Period": 60}
+    given = {name: custom[name] for name in names if name in custom}
+    if "Metrics" not in custom:
+        if missing := [name for name in ("MetricName", "Namespace", "Statistic") if name not in given]:
+            raise AwsError("ValidationException", f"A customized metric needs {missing[0]}, or Metrics.")
+        return given | {"Period": 60}
+    if given:
+        raise AwsError("ValidationException", f"{next(iter(given))} must not be specified together with Metrics.")
+    queries = [_as_query(one) for one in custom["Metrics"]]
+    check_queries(queries, "ValidationException")
+    if sum(query.get("ReturnData", True) for query in queries) != 1:
+        raise AwsError("ValidationException", "Exactly one element of Metrics should return data.")
+    return {"Metrics": queries}
 
 
 def _predefined(kind: str, key: TargetKey) -> dict[str, Any]:
