@@ -222,7 +222,8 @@ class Gateway:
         environ = aligned(call)
         try:
             response = Response.from_app(self._moto, environ, buffered=True)
-            if response.status_code == 404 and response.get_data().startswith(b"<!doctype html>"):  # no route leads there
+            # Flask's page: no route leads there.
+            if response.status_code == 404 and response.get_data().startswith(b"<!doctype html>"):
                 raise NotImplementedError
             return response
         except NotImplementedError:

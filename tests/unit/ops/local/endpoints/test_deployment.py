@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psutil
@@ -97,6 +99,66 @@ def test_an_alarm_while_the_canary_bakes_rolls_back(
     assert described["LastDeploymentConfig"] == shift("CANARY", wait=3600) | ALARMS
     assert endpoint.models(6) == {"old": 6}
     assert endpoint.pids() == before
+
+
+def test_what_the_new_fleet_is_at_is_finished_while_it_is_rolled_back(
+    local_aws: Any, endpoint: Any, fast_clock: Clock, alarm: Any
+) -> None:
+    local_aws.create_endpoint("old", InitialInstanceCount=2)
+    local_aws.create_endpoint_config("new", "new", InitialInstanceCount=2)
+    endpoint.update("new", DeploymentConfig=shift("CANARY", wait=3600) | ALARMS)
+    local_aws.eventually(lambda: endpoint.stage() == "Baking")
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(endpoint.invoke, b"sleep 1.5") for _ in range(2)]
+        [running] = local_aws.gateway._endpoints._endpoints.values()
+
+        def busy() -> int:
+            return sum(one.load.outstanding for fleet in running.fleets for one in fleet.instances())
+
+        local_aws.eventually(lambda: busy() == 2)
+        alarm()
+        described = local_aws.eventually(
+            lambda: (found := endpoint.describe())["EndpointStatus"] == "RollingBack" and found
+        )
+        assert "[errors] went into ALARM state" in described["FailureReason"]
+        assert described["EndpointConfigName"] == "endpoint-config"
+        assert endpoint.models(4) == {"old": 4}
+        assert {call.result()["model"] for call in calls} == {"old", "new"}
+    assert local_aws.settled()["EndpointStatus"] == "InService"
+
+
+def test_variants_are_shifted_side_by_side_each_by_its_own_canary(
+    local_aws: Any, endpoint: Any, fast_clock: Clock
+) -> None:
+    for name in ("a", "b", "c", "d"):
+        local_aws.create_endpoint_config(name, name)
+    sagemaker = local_aws.client("sagemaker")
+
+    def configure(name: str, *variants: tuple[str, str, int]) -> None:
+        shared = {"InstanceType": "ml.c6i.large", "InitialVariantWeight": 1.0}
+        sagemaker.create_endpoint_config(
+            EndpointConfigName=name,
+            ProductionVariants=[
+                {**shared, "VariantName": variant, "ModelName": model, "InitialInstanceCount": count}
+                for variant, model, count in variants
+            ],
+        )
+
+    configure("before", ("one", "a", 2), ("two", "b", 4))
+    configure("after", ("one", "c", 2), ("two", "d", 4))
+    sagemaker.create_endpoint(EndpointName="endpoint", EndpointConfigName="before")
+    local_aws.settled()
+    endpoint.update("after", DeploymentConfig=shift("CANARY", size={"Type": "CAPACITY_PERCENT", "Value": 50}))
+    local_aws.eventually(lambda: endpoint.stage() == "Baking")
+
+    def answers(variant: str, calls: int) -> Counter[str]:
+        return Counter(endpoint.invoke(TargetVariant=variant)["model"] for _ in range(calls))
+
+    assert answers("one", 4) == {"a": 2, "c": 2}
+    assert answers("two", 8) == {"b": 4, "d": 4}
+    described = local_aws.settled()
+    assert [one["CurrentInstanceCount"] for one in described["ProductionVariants"]] == [2, 4]
+    assert (answers("one", 2), answers("two", 4)) == ({"c": 2}, {"d": 4})
 
 
 def test_an_alarm_before_the_old_fleet_is_terminated_rolls_back(

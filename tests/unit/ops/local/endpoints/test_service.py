@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ def test_calls_are_spread_over_the_instances(local_aws: Any) -> None:
     local_aws.create_endpoint(InitialInstanceCount=3)
     counts = Counter(invoke(local_aws)["pid"] for _ in range(12))
     assert counts == dict.fromkeys(instances(local_aws), 4)
+
+
+def test_calls_are_spread_by_lot_where_the_variant_wants_that(local_aws: Any) -> None:
+    local_aws.create_endpoint(InitialInstanceCount=2, RoutingConfig={"RoutingStrategy": "RANDOM"})
+    called = [invoke(local_aws)["pid"] for _ in range(20)]
+    assert set(called) == set(instances(local_aws))
+    assert any(one == following for one, following in pairwise(called)), "they were asked in turn"
 
 
 def test_a_busy_instance_gets_nothing_while_another_is_free(local_aws: Any) -> None:
