@@ -93,6 +93,10 @@ OTHERS = re.compile(
 )
 
 
+#: What local AWS writes into its log where it cannot do what it is asked.
+COMPLAINTS = re.compile("does not implement|Traceback")
+
+
 class Matrix:
     """The configuration in a folder of its own."""
 
@@ -177,3 +181,6 @@ def test_everything_is_applied_changed_in_place_and_destroyed_without_drift(daem
     matrix.run("destroy", "-auto-approve", "-refresh=false", changed=True)
     assert matrix.terraform.resources() == []
     assert remaining(daemon) == {}
+    status = control.status(daemon.port)
+    assert status is not None
+    assert [line for line in status.log.read_text().splitlines() if COMPLAINTS.search(line)] == []

@@ -35,6 +35,7 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(float(body[6:]))
         if body in (b"die", b"hang"):
             os.kill(os.getpid(), signal.SIGKILL if body == b"die" else signal.SIGSTOP)
+            time.sleep(60)  # another thread may take the signal, a moment later
         if body == b"flood":
             self.answer(200, bytes(6_291_457))
             return

@@ -73,6 +73,13 @@ def test_a_request_that_cannot_be_read_is_the_callers_fault(
     assert (status, json.loads(answer)["__type"]) == (400, "SerializationException")
 
 
+def test_a_path_that_moto_does_not_know_is_not_implemented(local_aws: Any) -> None:
+    with pytest.raises(ClientError) as refused:
+        local_aws.client("lambda").invoke_with_response_stream(FunctionName="function", Payload=b"{}")
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+    assert refused.value.response["Error"]["Message"] == "Local AWS does not implement lambda:InvokeWithResponseStream."
+
+
 def test_a_service_that_nobody_knows_is_not_implemented(local_aws: Any) -> None:
     status, answer = post_signed(local_aws, "nosuch", b"{}")
     assert (status, json.loads(answer)["__type"]) == (501, "NotImplemented")

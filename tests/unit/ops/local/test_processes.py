@@ -52,3 +52,19 @@ def test_a_process_that_never_stops_writing_is_heard_and_stopped(run: Run) -> No
         if lines or ended.wait(0.01):
             break
     assert lines
+
+
+def test_a_process_is_heard_to_its_end_whatever_becomes_of_its_lines(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def fail(lines: list[str]) -> None:
+        raise LookupError("there is no such log group any more")
+
+    source = "import os\nfor _ in range(100): os.write(1, b'line\\n' * 10_000)"
+    process = processes.spawn([sys.executable, "-S", "-c", source], {}, tmp_path)
+    try:
+        Output(process, fail, ended.set)
+        assert ended.wait(20)
+        assert process.wait(20) == 0
+    finally:
+        processes.stop(process, 0)

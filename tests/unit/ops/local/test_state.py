@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import deque
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from moto.backends import get_backend
@@ -102,6 +103,25 @@ def test_what_lies_on_a_shelf_comes_back(disk: Any) -> None:
     disk.state.changed("sagemaker", REGION)
     disk.restart()
     assert shelf(disk.backend("sagemaker"), "test") == {"a": {"b": (1, 2.0)}}
+
+
+class Meddling:
+    """Adds to a queue while the queue is being saved, the first time, as another thread may."""
+
+    queue: ClassVar[deque[Any]] = deque()
+
+    def __reduce__(self) -> Any:
+        if len(self.queue) == 2:
+            self.queue.append("more")
+        return str, ("meddling",)
+
+
+def test_a_queue_that_grows_while_it_is_saved_is_saved_again(disk: Any) -> None:
+    Meddling.queue = deque([Meddling(), "last"])
+    shelf(disk.backend("sagemaker"), "own")["queue"] = Meddling.queue
+    disk.state.changed("sagemaker", REGION)
+    disk.restart()
+    assert list(shelf(disk.backend("sagemaker"), "own")["queue"]) == ["meddling", "last", "more"]
 
 
 def test_groups_of_logs_come_back_and_their_events_do_not(disk: Any) -> None:

@@ -221,7 +221,11 @@ class Gateway:
         """
         environ = aligned(call)
         try:
-            return Response.from_app(self._moto, environ, buffered=True)
+            response = Response.from_app(self._moto, environ, buffered=True)
+            # Flask's page: no route leads there.
+            if response.status_code == 404 and response.get_data().startswith(b"<!doctype html>"):
+                raise NotImplementedError
+            return response
         except NotImplementedError:
             message = f"Local AWS does not implement {call.service}:{call.operation or call.request.path}."
             log.warning(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -12,6 +13,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
+
+log = logging.getLogger(__name__)
 
 #: Bytes that a pipe holds, and so that `Output` reads at once: a process may write faster than anybody reads.
 PIPE_BYTES = 65_536
@@ -110,7 +113,7 @@ class Output:
                 is_open = self._read()
         with self._lock:
             if self._rest:
-                self._on_lines([self._rest.decode(errors="replace")])
+                self._hand_over([self._rest])
             self._pipe.close()
         self._on_end()
 
@@ -134,7 +137,14 @@ class Output:
             lines.append(self._rest[:MAX_LINE_BYTES])
             self._rest = self._rest[MAX_LINE_BYTES:]
         if lines:
-            self._on_lines([line.decode(errors="replace").rstrip("\r") for line in _in_pieces(lines)])
+            self._hand_over(lines)
+
+    def _hand_over(self, lines: list[bytes]) -> None:
+        decoded = [line.decode(errors="replace").rstrip("\r") for line in _in_pieces(lines)]
+        try:
+            self._on_lines(decoded)
+        except Exception:  # the process would block on a pipe that nobody reads any more
+            log.exception("%d lines of a process are lost", len(decoded))
 
 
 def _in_pieces(lines: list[bytes]) -> Iterator[bytes]:

@@ -82,8 +82,8 @@ def take(record: Any, contents: Contents) -> Snapshot:
     for _ in range(TRIES - 1):
         try:
             return _take(record, contents)
-        except RuntimeError as error:  # "dictionary changed size during iteration"
-            if "changed size during iteration" not in str(error):
+        except RuntimeError as error:  # "dictionary changed size during iteration", "deque mutated during iteration"
+            if "during iteration" not in str(error):
                 raise
             time.sleep(PAUSE)
     return _take(record, contents)

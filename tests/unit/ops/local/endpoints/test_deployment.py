@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psutil
@@ -99,6 +101,66 @@ def test_an_alarm_while_the_canary_bakes_rolls_back(
     assert endpoint.pids() == before
 
 
+def test_what_the_new_fleet_is_at_is_finished_while_it_is_rolled_back(
+    local_aws: Any, endpoint: Any, fast_clock: Clock, alarm: Any
+) -> None:
+    local_aws.create_endpoint("old", InitialInstanceCount=2)
+    local_aws.create_endpoint_config("new", "new", InitialInstanceCount=2)
+    endpoint.update("new", DeploymentConfig=shift("CANARY", wait=3600) | ALARMS)
+    local_aws.eventually(lambda: endpoint.stage() == "Baking")
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(endpoint.invoke, b"sleep 1.5") for _ in range(2)]
+        [running] = local_aws.gateway._endpoints._endpoints.values()
+
+        def busy() -> int:
+            return sum(one.load.outstanding for fleet in running.fleets for one in fleet.instances())
+
+        local_aws.eventually(lambda: busy() == 2)
+        alarm()
+        described = local_aws.eventually(
+            lambda: (found := endpoint.describe())["EndpointStatus"] == "RollingBack" and found
+        )
+        assert "[errors] went into ALARM state" in described["FailureReason"]
+        assert described["EndpointConfigName"] == "endpoint-config"
+        assert endpoint.models(4) == {"old": 4}
+        assert {call.result()["model"] for call in calls} == {"old", "new"}
+    assert local_aws.settled()["EndpointStatus"] == "InService"
+
+
+def test_variants_are_shifted_side_by_side_each_by_its_own_canary(
+    local_aws: Any, endpoint: Any, fast_clock: Clock
+) -> None:
+    for name in ("a", "b", "c", "d"):
+        local_aws.create_endpoint_config(name, name)
+    sagemaker = local_aws.client("sagemaker")
+
+    def configure(name: str, *variants: tuple[str, str, int]) -> None:
+        shared = {"InstanceType": "ml.c6i.large", "InitialVariantWeight": 1.0}
+        sagemaker.create_endpoint_config(
+            EndpointConfigName=name,
+            ProductionVariants=[
+                {**shared, "VariantName": variant, "ModelName": model, "InitialInstanceCount": count}
+                for variant, model, count in variants
+            ],
+        )
+
+    configure("before", ("one", "a", 2), ("two", "b", 4))
+    configure("after", ("one", "c", 2), ("two", "d", 4))
+    sagemaker.create_endpoint(EndpointName="endpoint", EndpointConfigName="before")
+    local_aws.settled()
+    endpoint.update("after", DeploymentConfig=shift("CANARY", size={"Type": "CAPACITY_PERCENT", "Value": 50}))
+    local_aws.eventually(lambda: endpoint.stage() == "Baking")
+
+    def answers(variant: str, calls: int) -> Counter[str]:
+        return Counter(endpoint.invoke(TargetVariant=variant)["model"] for _ in range(calls))
+
+    assert answers("one", 4) == {"a": 2, "c": 2}
+    assert answers("two", 8) == {"b": 4, "d": 4}
+    described = local_aws.settled()
+    assert [one["CurrentInstanceCount"] for one in described["ProductionVariants"]] == [2, 4]
+    assert (answers("one", 2), answers("two", 4)) == ({"c": 2}, {"d": 4})
+
+
 def test_an_alarm_before_the_old_fleet_is_terminated_rolls_back(
     local_aws: Any, endpoint: Any, fast_clock: Clock, alarm: Any
 ) -> None:
@@ -139,6 +201,43 @@ def test_an_alarm_that_is_missing_or_hidden_from_the_role_is_refused(local_aws: 
     with pytest.raises(ClientError, match="not authorized to perform: cloudwatch:DescribeAlarms"):
         endpoint.update("endpoint-config", DeploymentConfig=shift("ALL_AT_ONCE") | ALARMS)
     assert endpoint.describe()["EndpointStatus"] == "InService"
+
+
+def test_an_alarm_that_is_deleted_meanwhile_rolls_nothing_back(
+    local_aws: Any, endpoint: Any, fast_clock: Clock, alarm: Any
+) -> None:
+    local_aws.create_endpoint("old")
+    local_aws.create_endpoint_config("new", "new")
+    endpoint.update("new", DeploymentConfig=shift("ALL_AT_ONCE", wait=90) | ALARMS)
+    local_aws.eventually(lambda: endpoint.stage() == "Baking")
+    local_aws.client("cloudwatch").delete_alarms(AlarmNames=["errors"])
+    assert local_aws.settled()["EndpointConfigName"] == "new"
+
+
+SCALED = {
+    "ServiceNamespace": "sagemaker",
+    "ResourceId": "endpoint/endpoint/variant/main",
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+}
+
+
+@pytest.mark.parametrize("change", [{"InstanceType": "ml.m5.large"}, {"VariantName": "other"}])
+def test_a_variant_that_is_scaled_keeps_its_instance_type_and_stays(
+    local_aws: Any, endpoint: Any, change: dict[str, Any]
+) -> None:
+    """https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html."""
+    local_aws.create_endpoint("old")
+    local_aws.create_endpoint_config("same", "same")
+    local_aws.create_endpoint_config("new", "new", **change)
+    scaling = local_aws.client("application-autoscaling")
+    scaling.register_scalable_target(**SCALED, MinCapacity=1, MaxCapacity=2)
+    with pytest.raises(ClientError, match="The variant main is registered as a scalable target"):
+        endpoint.update("new")
+    endpoint.update("same")  # another model is no reason
+    assert local_aws.settled()["EndpointConfigName"] == "same"
+    scaling.deregister_scalable_target(**SCALED)
+    endpoint.update("new")
+    assert local_aws.settled()["EndpointConfigName"] == "new"
 
 
 def test_the_old_fleet_is_kept_for_as_long_as_it_shall(local_aws: Any, endpoint: Any, fast_clock: Clock) -> None:

@@ -8,6 +8,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from whippet.local.clock import Clock
+from whippet.local.endpoints.metering import Metering
+from whippet.local.monitoring.metrics import Metrics
 
 VARIANT = {"EndpointName": "endpoint", "VariantName": "main"}
 
@@ -122,3 +124,23 @@ def test_utilization_is_told_every_minute(local_aws: Any, endpoint: Any, fast_cl
     local_aws.eventually(told)
     [memory, *_] = values(local_aws, "MemoryUtilization", "Maximum", namespace="/aws/sagemaker/Endpoints")
     assert 0 < memory < 100
+
+
+def test_no_period_goes_without_a_value_where_the_machine_was_too_busy(local_aws: Any) -> None:
+    local_aws.create_endpoint()
+    seconds = [0.0]
+    clock = Clock(starts_at=6000.0, monotonic=lambda: seconds[0])
+    metrics = Metrics(clock)
+    endpoints = local_aws.gateway._endpoints._endpoints
+    metering = Metering(clock, metrics, lambda: list(endpoints.values()), local_aws.settings.home)
+    metering.start()
+    seconds[0] = 125.0
+
+    def starts(name: str, period: int) -> list[int]:
+        return list(metrics.query("us-east-1", "AWS/SageMaker", name, VARIANT, 6000.0, 6180.0, period))
+
+    try:
+        local_aws.eventually(lambda: starts("ConcurrentRequestsPerModel", 10) == list(range(6000, 6120, 10)))
+        local_aws.eventually(lambda: starts("InvocationsPerInstance", 60) == [6000, 6060])
+    finally:
+        metering.stop()

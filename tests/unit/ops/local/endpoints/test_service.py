@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -51,12 +54,20 @@ def test_the_container_sees_what_the_caller_sends(local_aws: Any) -> None:
     assert seen["environment"]["COLOUR"] == "grey"
     assert (answer["ContentType"], answer["CustomAttributes"]) == ("application/json", "seen=yes")
     assert answer["InvokedProductionVariant"] == "main"
+    assert answer["ResponseMetadata"]["RequestId"]
 
 
 def test_calls_are_spread_over_the_instances(local_aws: Any) -> None:
     local_aws.create_endpoint(InitialInstanceCount=3)
     counts = Counter(invoke(local_aws)["pid"] for _ in range(12))
     assert counts == dict.fromkeys(instances(local_aws), 4)
+
+
+def test_calls_are_spread_by_lot_where_the_variant_wants_that(local_aws: Any) -> None:
+    local_aws.create_endpoint(InitialInstanceCount=2, RoutingConfig={"RoutingStrategy": "RANDOM"})
+    called = [invoke(local_aws)["pid"] for _ in range(20)]
+    assert set(called) == set(instances(local_aws))
+    assert any(one == following for one, following in pairwise(called)), "they were asked in turn"
 
 
 def test_a_busy_instance_gets_nothing_while_another_is_free(local_aws: Any) -> None:
@@ -93,7 +104,11 @@ def test_what_the_container_refuses_is_a_model_error(local_aws: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"sleep 20", "Your invocation timed out while waiting for a response from container primary."),
+        (
+            b"sleep 20",
+            "Your invocation timed out while waiting for a response from container primary. Review the latency metrics "
+            "for each container in Amazon CloudWatch, resolve the issue, and try again.",
+        ),
         (b"die", "Amazon SageMaker could not get a response from the endpoint endpoint."),
         (b"flood", "The answer exceeds 6291456 bytes."),
     ],
@@ -133,7 +148,11 @@ def test_a_body_beyond_the_limit_is_refused(local_aws: Any) -> None:
     assert invoke(local_aws, b"x" * 6_291_456)["bytes"] == 6_291_456
     with pytest.raises(ClientError) as refused:
         invoke(local_aws, b"x" * 6_291_457)
-    assert refused.value.response["Error"]["Code"] == "ValidationError"
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
+    assert refused.value.response["Error"] == {
+        "Code": "413",
+        "Message": "HTTP content length exceeded 6291456 bytes.",
+    }
 
 
 def test_an_endpoint_whose_container_ends_has_failed_and_says_why(local_aws: Any) -> None:
@@ -159,6 +178,23 @@ def test_a_model_that_is_not_there_fails_the_endpoint(local_aws: Any) -> None:
     local_aws.client("s3").delete_object(Bucket="models", Key="config/model.tar.gz")
     local_aws.client("sagemaker").create_endpoint(EndpointName="endpoint", EndpointConfigName="config")
     assert local_aws.settled()["EndpointStatus"] == "Failed"
+
+
+def test_an_endpoint_that_local_aws_cannot_start_has_failed_and_can_be_deleted(local_aws: Any) -> None:
+    folder = Path(local_aws.settings.work) / "endpoints"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.write_text("in the way")
+    try:
+        described = local_aws.create_endpoint()
+    finally:
+        folder.unlink()
+    assert (described["EndpointStatus"], described["FailureReason"]) == (
+        "Failed",
+        "Local AWS failed: its log says why.",
+    )
+    sagemaker = local_aws.client("sagemaker")
+    sagemaker.delete_endpoint(EndpointName="endpoint")
+    local_aws.eventually(lambda: sagemaker.list_endpoints()["Endpoints"] == [])
 
 
 def test_a_name_can_be_used_once(local_aws: Any) -> None:
@@ -309,6 +345,14 @@ def test_a_configuration_that_aws_would_refuse_is_refused(
         local_aws.client("sagemaker").create_endpoint_config(
             EndpointConfigName=name, ProductionVariants=[variant(VariantName=one) for one in names]
         )
+
+
+def test_a_configuration_of_models_that_are_not_there_is_refused(local_aws: Any) -> None:
+    sagemaker = local_aws.client("sagemaker")
+    without = {name: value for name, value in variant().items() if name != "ModelName"}
+    for one, message in ((variant(ModelName="nothing"), "Could not find model"), (without, "needs a ModelName")):
+        with pytest.raises(ClientError, match=message):
+            sagemaker.create_endpoint_config(EndpointConfigName="config", ProductionVariants=[one])
 
 
 def test_a_configuration_that_is_not_there(local_aws: Any) -> None:

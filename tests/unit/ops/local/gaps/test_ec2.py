@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -281,3 +282,23 @@ def test_an_instance_is_not_given_what_is_not_there(
     with pytest.raises(ClientError) as refused:
         local_aws.client("ec2").modify_instance_attribute(InstanceId=run()["InstanceId"], **change)
     assert refused.value.response["Error"]["Code"] == code
+
+
+def test_a_group_launches_what_a_later_version_of_its_template_says(local_aws: Any) -> None:
+    ec2, groups = local_aws.client("ec2"), local_aws.client("autoscaling")
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    data = {"InstanceType": "t3.large", "ImageId": image}
+    ec2.create_launch_template(LaunchTemplateName="template", LaunchTemplateData=data)
+    script = b64encode(b"#!/bin/bash").decode()
+    ec2.create_launch_template_version(LaunchTemplateName="template", LaunchTemplateData={**data, "UserData": script})
+    groups.create_auto_scaling_group(
+        AutoScalingGroupName="group",
+        LaunchTemplate={"LaunchTemplateName": "template", "Version": "2"},
+        AvailabilityZones=["us-east-1a"],
+        MinSize=1,
+        MaxSize=1,
+    )
+    [group] = groups.describe_auto_scaling_groups(AutoScalingGroupNames=["group"])["AutoScalingGroups"]
+    [instance] = group["Instances"]
+    told = ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
+    assert told["UserData"]["Value"] == script

@@ -41,7 +41,10 @@ def test_instance_types_are_those_of_aws(local_aws: Any) -> None:
         )
 
     create("ml.c6i.large")
-    with pytest.raises(ClientError, match=r"Value 'ml\.dog\.large' at 'instanceType' failed to satisfy constraint"):
+    with pytest.raises(
+        ClientError,
+        match=r"Value 'ml\.dog\.large' at 'productionVariants\.1\.member\.instanceType' failed to satisfy constraint",
+    ):
         create("ml.dog.large")
 
 

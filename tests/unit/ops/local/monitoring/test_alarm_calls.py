@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from whippet.local.clock import Clock
+from whippet.local.monitoring.alarms import alarms_of
 
 ALARM = {
     "AlarmName": "errors",
@@ -84,8 +86,41 @@ def test_an_alarm_tells_its_topic(local_aws: Any, fast_clock: Clock) -> None:
         "TreatMissingData": "notBreaching",
         "EvaluateLowSampleCountPercentile": "",
     }
+    local_aws.eventually(lambda: actions(local_aws) == [f"Successfully executed action {topic}"])
+
+
+def actions(local_aws: Any) -> list[str]:
+    """What the history says of the actions of the alarm."""
     history = local_aws.client("cloudwatch").describe_alarm_history(AlarmName="errors", HistoryItemType="Action")
-    assert history["AlarmHistoryItems"][0]["HistorySummary"] == f"Successfully executed action {topic}"
+    return [item["HistorySummary"] for item in history["AlarmHistoryItems"]]
+
+
+def test_a_subscriber_that_never_answers_holds_up_no_alarm(local_aws: Any, fast_clock: Clock) -> None:
+    cloudwatch, sns = local_aws.client("cloudwatch"), local_aws.client("sns")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        topic = sns.create_topic(Name="alarms")["TopicArn"]
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=url)
+        cloudwatch.put_metric_alarm(**ALARM, AlarmActions=[topic])
+        cloudwatch.put_metric_alarm(**ALARM | {"AlarmName": "other"})
+        cloudwatch.set_alarm_state(AlarmName="errors", StateValue="ALARM", StateReason="a test")
+        local_aws.eventually(lambda: alarm(local_aws, "other")["StateValue"] == "OK")
+        assert actions(local_aws) == []
+
+
+def test_an_action_on_a_topic_that_is_not_there_has_failed(local_aws: Any) -> None:
+    topic = "arn:aws:sns:us-east-1:123456789012:nothing"
+    local_aws.client("cloudwatch").put_metric_alarm(**ALARM, AlarmActions=[topic])
+    local_aws.client("cloudwatch").set_alarm_state(AlarmName="errors", StateValue="ALARM", StateReason="a test")
+    local_aws.eventually(lambda: actions(local_aws) == [f"Failed to execute action {topic}"])
+
+
+def test_an_alarm_that_cannot_be_evaluated_holds_up_no_other(local_aws: Any, fast_clock: Clock) -> None:
+    cloudwatch = local_aws.client("cloudwatch")
+    for name in ("before", "errors"):
+        cloudwatch.put_metric_alarm(**ALARM | {"AlarmName": name})
+    alarms_of("us-east-1")["before"].parameters["EvaluationPeriods"] = "none"
+    local_aws.eventually(lambda: alarm(local_aws)["StateValue"] == "OK")
 
 
 def test_an_alarm_on_an_expression(local_aws: Any, fast_clock: Clock) -> None:

@@ -27,6 +27,8 @@ SCOPE = Scope({"m1": M1, "m2": M2, "e0": {0: 100.0}}, ("m1", "m2"), range(0, 240
         ("IF(m1 > 0, m1, 9)", {0: 1.0, 60: 2.0, 120: 9.0}),
         ("IF(m1 >= 1, m2)", {0: 4.0}),
         ("CEIL(m1 / 2)", {0: 1.0, 60: 1.0, 120: 0.0}),
+        ("SUM([m1 * 1e308, m1 * 1e308])", {120: 0.0}),
+        ("m1 + SUM(FILL(m2 - m2 + 1e308, 1e308))", {}),
     ],
 )
 def test_metric_math(expression: str, expected: Points) -> None:

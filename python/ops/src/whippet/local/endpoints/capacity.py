@@ -36,13 +36,14 @@ def begin(endpoint: Endpoint, wanted: Mapping[str, Capacity]) -> None:
         endpoint.begin("Updating", CHANGEABLE)
         endpoint.deployed.capacities = {**before, **wanted}
         endpoint.save()
-    endpoint.in_background(_change, endpoint, before, wanted)
+        endpoint.in_background(_change, endpoint, endpoint.traffic.fleets[0].groups, before, wanted)
 
 
-def _change(endpoint: Endpoint, before: dict[str, Capacity], wanted: Mapping[str, Capacity]) -> None:
+def _change(
+    endpoint: Endpoint, groups: Mapping[str, Group], before: dict[str, Capacity], wanted: Mapping[str, Capacity]
+) -> None:
     """Starts the instances that are missing, lets them take traffic, and only then ends those that are too many."""
     traffic = endpoint.traffic
-    groups = traffic.fleets[0].groups
     started: dict[str, list[Instance]] = {}
     try:
         for name, capacity in wanted.items():

@@ -17,7 +17,7 @@ from whippet.local.endpoints.fleet import CancelledError, Fleet, UnhealthyError
 from whippet.local.endpoints.instances import Instance
 from whippet.local.endpoints.launching import LaunchError, make_fleet
 from whippet.local.endpoints.records import Capacity
-from whippet.local.monitoring.alarms import alarm_state, alarms_of
+from whippet.local.monitoring.alarms import alarms_of
 from whippet.local.monitoring.evaluation import ALARM
 
 log = logging.getLogger(__name__)
@@ -45,11 +45,13 @@ def create(endpoint: Endpoint) -> None:
     endpoint.pending = update.pending
     try:
         fleet = update.provision()
-    except (RolledBackError, LaunchError, UnhealthyError) as error:
-        log.warning("endpoint %s: %s", endpoint.name, error)
+    except CancelledError:
+        raise
+    except Exception as error:
+        reason = _reason(endpoint, error)
         update.discard()
         endpoint.pending = None
-        endpoint.note("Failed", str(error))
+        endpoint.note("Failed", reason)
         return
     endpoint.traffic.set(fleet)
     deployed.configuration = configuration
@@ -57,36 +59,38 @@ def create(endpoint: Endpoint) -> None:
     endpoint.note("InService", endpoint.record.failure_reason)
 
 
-def update(endpoint: Endpoint, config: Mapping[str, Any] | None, capture: Mapping[str, Any] | None) -> None:
+def update(
+    endpoint: Endpoint,
+    old: tuple[Fleet, ...],
+    config: Mapping[str, Any] | None,
+    capture: Mapping[str, Any] | None,
+) -> None:
     """Deploys what `endpoint.pending` says; the status is Updating.
 
     Whatever goes wrong, the fleet that has served until now goes on serving, and the reason is on record.
 
     Args:
         endpoint: the endpoint.
+        old: the fleets that serve.
         config: the DeploymentConfig.
         capture: the DataCaptureConfig that is to hold afterwards.
     """
     assert endpoint.pending is not None  # noqa: S101 - whoever sets the status sets it too
     deployment = Deployment(endpoint, endpoint.pending, config)
-    old = endpoint.traffic.fleets
     try:
         deployment.run(old)
     except CancelledError:
         raise
     except Exception as error:
-        if isinstance(error, (RolledBackError, LaunchError, UnhealthyError)):
-            reason = str(error)
-        else:
-            log.exception("endpoint %s cannot be updated", endpoint.name)
-            reason = "Local AWS failed: its log says why."
-        log.warning("endpoint %s: %s", endpoint.name, reason)
+        reason = _reason(endpoint, error)
         endpoint.note("RollingBack", reason)
         try:
             deployment.roll_back(old)
-        except UnhealthyError as failure:
+        except CancelledError:
+            raise
+        except Exception as failure:
             endpoint.pending = None
-            endpoint.note("UpdateRollbackFailed", f"{reason} The rollback failed: {failure}")
+            endpoint.note("UpdateRollbackFailed", f"{reason} The rollback failed: {_reason(endpoint, failure)}")
             return
         endpoint.pending = None
         endpoint.note("InService", reason)
@@ -100,6 +104,15 @@ def update(endpoint: Endpoint, config: Mapping[str, Any] | None, capture: Mappin
         endpoint.pending = None
         endpoint.note("InService")
     endpoint.in_background(lambda: endpoint.retire(*old))
+
+
+def _reason(endpoint: Endpoint, error: Exception) -> str:
+    """The FailureReason of what went wrong, which the log of local AWS tells too."""
+    if isinstance(error, (RolledBackError, LaunchError, UnhealthyError)):
+        log.warning("endpoint %s: %s", endpoint.name, error)
+        return str(error)
+    log.error("endpoint %s", endpoint.name, exc_info=error)
+    return "Local AWS failed: its log says why."
 
 
 class Deployment:
@@ -268,11 +281,13 @@ class Deployment:
         AWS tells to leave out alarms that the old fleet sets off:
         https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
         """
-        region = self._endpoint.region
-        if raised := [name for name in self._policy.alarms if alarm_state(region, name) == ALARM]:
-            reasons = " ".join(f"{name}: {alarms_of(region)[name].reason}" for name in raised)
+        alarms = alarms_of(self._endpoint.region)
+        raised = [alarm for name in self._policy.alarms if (alarm := alarms.get(name)) and alarm.state == ALARM]
+        if raised:
+            names = ", ".join(alarm.name for alarm in raised)
+            reasons = " ".join(f"{alarm.name}: {alarm.reason}" for alarm in raised)
             raise RolledBackError(
-                f"One or more configured alarm(s) [{', '.join(raised)}] went into ALARM state during the deployment, "
+                f"One or more configured alarm(s) [{names}] went into ALARM state during the deployment, "
                 f"which was rolled back. {reasons}"
             )
 

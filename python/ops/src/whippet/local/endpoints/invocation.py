@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 
 from werkzeug.wrappers import Response
 
@@ -32,6 +33,13 @@ RESPONSE_HEADERS = ("Content-Type", "X-Amzn-SageMaker-Custom-Attributes")
 CUSTOM_ATTRIBUTES, INFERENCE_ID = "X-Amzn-SageMaker-Custom-Attributes", "X-Amzn-SageMaker-Inference-Id"
 #: What SageMaker assumes where the caller names no type.
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
+#: What AWS calls the container of a model that has one.
+CONTAINER = "primary"
+#: https://sagemaker.readthedocs.io/en/stable/api/sagemaker_serve.html
+TIMED_OUT = (
+    f"Your invocation timed out while waiting for a response from container {CONTAINER}. Review the latency metrics "
+    "for each container in Amazon CloudWatch, resolve the issue, and try again."
+)
 
 
 def invoke(call: Call, endpoint: Endpoint | None, metrics: Metrics, captures: Captures) -> Response:
@@ -43,7 +51,9 @@ def invoke(call: Call, endpoint: Endpoint | None, metrics: Metrics, captures: Ca
     received_at = time.perf_counter()
     body, headers = call.body, call.request.headers
     if len(body) > MAX_BODY_BYTES:
-        raise AwsError("ValidationError", f"Request body of {len(body)} bytes exceeds {MAX_BODY_BYTES} bytes.")
+        # In plain text, which SDKs make an error with the code 413 of:
+        # https://github.com/aws/sagemaker-python-sdk/issues/171
+        return Response(f"HTTP content length exceeded {MAX_BODY_BYTES} bytes.", 413, content_type="text/plain")
     name, target = call.labels["EndpointName"], headers.get("X-Amzn-SageMaker-Target-Variant")
     if endpoint is None or not endpoint.traffic.fleets:
         raise AwsError("ValidationError", f"Endpoint {name} of account {call.account} not found.")
@@ -70,7 +80,8 @@ def invoke(call: Call, endpoint: Endpoint | None, metrics: Metrics, captures: Ca
             },
         )
     passed_back = {header: answer.headers[header] for header in RESPONSE_HEADERS if header in answer.headers}
-    return Response(answer.body, 200, {**passed_back, "x-Amzn-Invoked-Production-Variant": variant.name})
+    told = {"x-Amzn-Invoked-Production-Variant": variant.name, "x-amzn-RequestId": str(uuid.uuid4())}
+    return Response(answer.body, 200, {**passed_back, **told})
 
 
 def _ask(
@@ -93,9 +104,7 @@ def _ask(
             continue
         except AnswerTimeoutError:
             endpoint.traffic.doubt(route.instance, Health.SUSPECT)
-            error = _model_error(
-                endpoint, 0, f"Your invocation timed out while waiting for a response from container {_CONTAINER}."
-            )
+            error = _model_error(endpoint, 0, TIMED_OUT)
         except NoAnswerError as broken_off:
             log.warning("endpoint %s: instance %s: %s", endpoint.name, route.instance.id, broken_off)
             endpoint.traffic.doubt(route.instance, Health.SUSPECT)
@@ -109,17 +118,13 @@ def _ask(
         return route, answer, error, time.perf_counter() - began_at
 
 
-#: What AWS calls the container of a model that has one.
-_CONTAINER = "primary"
-
-
 def _model_error(endpoint: Endpoint, status: int, message: str) -> AwsError:
     """The 424 with which AWS tells a caller that the container failed."""
     group = log_group(endpoint.name)
     kind = "client" if 400 <= status < 500 else "server"
     console = f"https://{endpoint.region}.console.aws.amazon.com/cloudwatch/home?region={endpoint.region}"
     text = (
-        f'Received {kind} error ({status}) from {_CONTAINER} with message "{message}". '
+        f'Received {kind} error ({status}) from {CONTAINER} with message "{message}". '
         f"See {console}#logEventViewer:group={group} in account {ACCOUNT} for more information."
     )
     return AwsError(

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -86,7 +86,8 @@ class Metering:
     def start(self) -> None:
         """Puts metrics from now on."""
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(self._stopped,), name="metering", daemon=True)
+        arguments = (self._stopped, *self._periods())
+        self._thread = threading.Thread(target=self._run, args=arguments, name="metering", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -97,15 +98,18 @@ class Metering:
         self._thread = None
         self._processor_seconds.clear()
 
-    def _run(self, stopped: threading.Event) -> None:
-        period, minute = self._periods()
+    def _run(self, stopped: threading.Event, period: int, minute: int) -> None:
         while not stopped.wait(self._pause()):
             before, (period, minute) = (period, minute), self._periods()
+            # More than one is over where the machine is too busy for a fast clock. None is left without a value, since
+            # alarms would take that for silence.
+            periods, minutes = range(before[0] + 1, period + 1), range(before[1] + 1, minute + 1)
             try:
-                if period != before[0]:
-                    self._put_concurrency()
-                if minute != before[1]:
-                    self._put_idleness(minute * UTILIZATION_PERIOD)
+                if periods:
+                    self._put_concurrency([one * CONCURRENCY_PERIOD for one in periods])
+                for one in minutes:
+                    self._put_idleness(one * UTILIZATION_PERIOD)
+                if minutes:
                     self._put_utilization()
             except Exception:
                 log.exception("metrics of endpoints could not be put")
@@ -119,18 +123,14 @@ class Metering:
         left = CONCURRENCY_PERIOD - self._clock.time() % CONCURRENCY_PERIOD
         return min(LONGEST_PAUSE, max(SHORTEST_PAUSE, left / self._clock.speed))
 
-    def _put_concurrency(self) -> None:
-        """The invocations that each instance had at a time, on the average of the period."""
-        # At the end of the period that has just gone by, not in the one that follows.
-        at = self._clock.time() // CONCURRENCY_PERIOD * CONCURRENCY_PERIOD - 1
+    def _put_concurrency(self, ends: Sequence[int]) -> None:
+        """The invocations that each instance had at a time, on the average of the periods that have just ended."""
         for endpoint in self._endpoints():
             for group, mean in endpoint.traffic.mean_loads():
                 dimensions = {"EndpointName": endpoint.name, "VariantName": group.variant.name}
-                self._metrics.put(
-                    *(endpoint.region, INVOCATIONS, "ConcurrentRequestsPerModel", dimensions, mean, "None"),
-                    at=at,
-                    resolution=1,
-                )
+                where = (endpoint.region, INVOCATIONS, "ConcurrentRequestsPerModel", dimensions)
+                for end in ends:  # in the period that has gone by, not in the one that follows
+                    self._metrics.put(*where, mean, "None", at=end - 1, resolution=1)
 
     def _put_idleness(self, now: float) -> None:
         """Says of each variant that nobody has invoked in the minute before `now` just that, so that it can scale in.

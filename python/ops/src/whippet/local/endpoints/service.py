@@ -18,6 +18,7 @@ from whippet.local.access.policies import Decision
 from whippet.local.access.principals import role_principal
 from whippet.local.calls import AwsError, Call, answer
 from whippet.local.clock import Clock
+from whippet.local.constraints import constrained
 from whippet.local.endpoints import capacity, deployment, policy
 from whippet.local.endpoints.capture import Captures
 from whippet.local.endpoints.configuration import Configuration, configurations_of, read_configuration
@@ -29,6 +30,7 @@ from whippet.local.endpoints.metering import Metering
 from whippet.local.endpoints.records import Capacity, Deployed, deployed_in, initial_capacities
 from whippet.local.monitoring.alarms import alarm_state
 from whippet.local.monitoring.metrics import Metrics
+from whippet.local.scaling.targets import targets_of
 from whippet.local.services import Forward, Handlers
 from whippet.local.settings import ACCOUNT, Settings
 from whippet.local.state import State
@@ -59,15 +61,18 @@ class Endpoints:
 
     def handlers(self) -> Handlers:
         """The operations that are answered here."""
+        operations = {
+            "CreateEndpoint": self.create,
+            "CreateEndpointConfig": self.create_config,
+            "DeleteEndpoint": self.delete,
+            "DeleteEndpointConfig": self.delete_config,
+            "DescribeEndpoint": self.describe,
+            "DescribeEndpointConfig": self.describe_config,
+            "UpdateEndpoint": self.update,
+            "UpdateEndpointWeightsAndCapacities": self.update_weights_and_capacities,
+        }
         return {
-            ("sagemaker", "CreateEndpoint"): self.create,
-            ("sagemaker", "CreateEndpointConfig"): self.create_config,
-            ("sagemaker", "DeleteEndpoint"): self.delete,
-            ("sagemaker", "DeleteEndpointConfig"): self.delete_config,
-            ("sagemaker", "DescribeEndpoint"): self.describe,
-            ("sagemaker", "DescribeEndpointConfig"): self.describe_config,
-            ("sagemaker", "UpdateEndpoint"): self.update,
-            ("sagemaker", "UpdateEndpointWeightsAndCapacities"): self.update_weights_and_capacities,
+            **constrained({("sagemaker", name): handler for name, handler in operations.items()}),
             ("sagemaker-runtime", "InvokeEndpoint"): self.invoke,
             ("sagemaker-runtime", "InvokeEndpointAsync"): self.refuse,
             ("sagemaker-runtime", "InvokeEndpointWithResponseStream"): self.refuse,
@@ -83,6 +88,9 @@ class Endpoints:
         names = [one["VariantName"] for one in params["ProductionVariants"]]
         if len(set(names)) < len(names):
             raise AwsError("ValidationException", "The variant names of an endpoint configuration must be unique.")
+        if any("ModelName" not in one for one in params["ProductionVariants"]):
+            message = "Local AWS has no inference components: each variant needs a ModelName."
+            raise AwsError("ValidationException", message)
         answered = forward(call)
         if answered.status_code == 200:
             configurations_of(call.region)[name] = {key: value for key, value in params.items() if key != "Tags"}
@@ -163,11 +171,12 @@ class Endpoints:
                 {name: one.count for name, one in capacities.items()},
             )
             _check_alarms(call, policy.read(config), configuration)
+            _check_scaled(endpoint, configuration)
             endpoint.begin("Updating", CHANGEABLE)
             deployed.deployment_config = config
             endpoint.pending = deployment.pending(endpoint, configuration, capacities)
             capture = deployed.capture if "DataCaptureConfig" in retained else configuration.capture
-        endpoint.in_background(deployment.update, endpoint, config, capture)
+            endpoint.in_background(deployment.update, endpoint, endpoint.traffic.fleets, config, capture)
         return answer(call, {"EndpointArn": endpoint.arn})
 
     def update_weights_and_capacities(self, call: Call, forward: Forward) -> Response:
@@ -312,3 +321,24 @@ def _check_alarms(call: Call, update: policy.Policy, configuration: Configuratio
             if role_principal(role).decide(need) is not Decision.ALLOWED:
                 message = f'The role "{role}" is not authorized to perform: {need.action} on alarm "{name}".'
                 raise AwsError("ValidationException", message)
+
+
+def _check_scaled(endpoint: Endpoint, configuration: Configuration) -> None:
+    """Checks that no variant which Application Auto Scaling scales gets instances of another type, or goes.
+
+    The rule is documented, its words are not: https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html
+
+    Raises:
+        AwsError: ValidationException.
+    """
+    types = {variant.name: variant.members.get("InstanceType") for variant in configuration.variants}
+    scaled = {key.resource_id for key in list(targets_of(endpoint.region))}
+    current = endpoint.deployed.configuration
+    for variant in current.variants if current is not None else ():
+        is_same = variant.name in types and types[variant.name] == variant.members.get("InstanceType")
+        if not is_same and f"endpoint/{endpoint.name}/variant/{variant.name}" in scaled:
+            message = (
+                f"The variant {variant.name} is registered as a scalable target. Deregister it with "
+                "application-autoscaling:DeregisterScalableTarget before you remove it or change its instance type."
+            )
+            raise AwsError("ValidationException", message)

@@ -7,6 +7,7 @@ What is more than a record, such as endpoints, functions and scaling, has a fold
 from __future__ import annotations
 
 from whippet.local.gaps import (
+    autoscaling,
     budgets,
     code_signing,
     ec2,
@@ -23,6 +24,7 @@ from whippet.local.gaps import (
 from whippet.local.services import Handlers
 
 HANDLERS: Handlers = {
+    **autoscaling.HANDLERS,
     **budgets.HANDLERS,
     **code_signing.HANDLERS,
     **ec2.HANDLERS,

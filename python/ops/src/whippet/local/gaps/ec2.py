@@ -192,6 +192,20 @@ def create_launch_template(call: Call, forward: Forward) -> Response:
     return response
 
 
+def create_launch_template_version(call: Call, forward: Forward) -> Response:
+    """CreateLaunchTemplateVersion keeps user data in a form that an Auto Scaling group cannot launch.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateLaunchTemplateVersion.html
+    """
+    response = forward(call)
+    if response.status_code == 200:
+        for template in _backend(call).launch_templates.values():
+            for version in template.versions:
+                if isinstance(user_data := version.data.get("UserData"), str):
+                    version.data["UserData"] = Base64EncodedString(user_data)
+    return response
+
+
 def describe_launch_templates(call: Call, forward: Forward) -> Response:
     """DescribeLaunchTemplates tells the tags of the day that a template was made.
 
@@ -275,6 +289,7 @@ setattr(SecurityGroupRule, "description", property(_description_of_rule))  # noq
 
 HANDLERS: Handlers = {
     ("ec2", "CreateLaunchTemplate"): create_launch_template,
+    ("ec2", "CreateLaunchTemplateVersion"): create_launch_template_version,
     ("ec2", "DeleteNatGateway"): delete_nat_gateway,
     ("ec2", "DeleteVpcEndpoints"): delete_vpc_endpoints,
     ("ec2", "DescribeImages"): describe_images,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moto.iam.access_control import PermissionResult
-from moto.s3.models import FakeBucket, s3_backends
+from moto.s3.models import FakeBucket, FakeKey, s3_backends
 from werkzeug.wrappers import Response
 
 from whippet.local.calls import Call, answer
@@ -54,6 +54,20 @@ def _bucket_policy_is_checked(self: Any, action: str, resource: str) -> Permissi
 
 
 setattr(FakeBucket, "get_permission", _bucket_policy_is_checked)  # noqa: B010
+
+_etag: Any = FakeKey.etag
+
+
+def _etag_of_the_whole(key: FakeKey) -> str:
+    """The ETag, computed while nobody else reads the object.
+
+    All who read share one file and its position. Moto locks it everywhere but here.
+    """
+    with key.lock:
+        return str(_etag.fget(key))
+
+
+setattr(FakeKey, "etag", property(_etag_of_the_whole))  # noqa: B010
 
 
 HANDLERS: Handlers = {

@@ -14,8 +14,9 @@ from werkzeug.wrappers import Response
 
 from whippet.local.calls import AwsError, Call, answer
 from whippet.local.clock import Clock
-from whippet.local.monitoring.alarms import Alarm, alarms_of
-from whippet.local.monitoring.evaluation import ALARM, COMPARISONS, INSUFFICIENT_DATA, OK, Verdict
+from whippet.local.constraints import constrained
+from whippet.local.monitoring.alarms import Alarm, alarms_of, put_alarm
+from whippet.local.monitoring.evaluation import COMPARISONS, Verdict
 from whippet.local.monitoring.evaluator import ACTIONS, Evaluator
 from whippet.local.monitoring.expressions import ExpressionError, alarms_in, name_of
 from whippet.local.monitoring.metric_calls import check_queries, check_statistics
@@ -66,7 +67,8 @@ class AlarmCalls:
             "TagResource": self.tag,
             "UntagResource": self.untag,
         }
-        return {("cloudwatch", name): handler for name, handler in operations.items()}
+        handlers = {("cloudwatch", name): handler for name, handler in operations.items()}
+        return constrained(handlers, "ValidationError")
 
     def put_metric(self, call: Call, forward: Forward) -> Response:
         """PutMetricAlarm: an alarm that is there already keeps its state."""
@@ -151,8 +153,6 @@ class AlarmCalls:
         if alarm is None:
             raise AwsError("ResourceNotFound", "Alarm does not exist.")
         state, data = call.params["StateValue"], call.params.get("StateReasonData")
-        if state not in (OK, ALARM, INSUFFICIENT_DATA):
-            raise _not_allowed(state, "stateValue", (INSUFFICIENT_DATA, ALARM, OK))
         if data is not None:
             try:
                 json.loads(data)
@@ -201,16 +201,13 @@ class AlarmCalls:
 
     def _store(self, call: Call, *, is_composite: bool) -> tuple[Alarm, bool]:
         """Records an alarm; it, and whether it is new."""
-        params, now = call.params, self._clock.time()
-        name, alarms = params["AlarmName"], alarms_of(call.region)
-        alarm = alarms.get(name)
-        is_new = alarm is None or alarm.is_composite != is_composite
-        if alarm is None or is_new:
-            alarm = alarms[name] = Alarm(call.region, name, is_composite, {}, _tags(params), now)
-        alarm.parameters = {key: value for key, value in params.items() if key not in NOT_STORED}
-        alarm.updated = now
-        summary, kind = f'Alarm "{name}" {"created" if is_new else "updated"}', "Create" if is_new else "Update"
-        alarm.note(now, "ConfigurationUpdate", summary, {"version": "1.0", "type": kind})
+        params = call.params
+        parameters = {key: value for key, value in params.items() if key not in NOT_STORED}
+        alarm, is_new = put_alarm(
+            call.region, params["AlarmName"], parameters, self._clock.time(), is_composite=is_composite
+        )
+        if is_new:
+            alarm.tags = _tags(params)
         return alarm, is_new
 
     def _set_actions(self, call: Call, *, enabled: bool) -> Response:
@@ -300,8 +297,3 @@ def _tags(params: Mapping[str, Any]) -> dict[str, str]:
 
 def _pairs(dimensions: Iterable[Mapping[str, str]]) -> set[tuple[str, str]]:
     return {(one["Name"], one["Value"]) for one in dimensions}
-
-
-def _not_allowed(value: str, member: str, allowed: Iterable[str]) -> AwsError:
-    message = f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: "
-    return AwsError("ValidationError", f"{message}Member must satisfy enum value set: [{', '.join(allowed)}]")

@@ -106,6 +106,32 @@ class Alarm:
         self.history.append(item)
 
 
+def put_alarm(
+    region: str, name: str, parameters: dict[str, Any], now: float, *, is_composite: bool = False
+) -> tuple[Alarm, bool]:
+    """Records an alarm; one of the same kind that is there already keeps its state, its history and its tags.
+
+    Args:
+        region: where it is.
+        name: its name.
+        parameters: as `Alarm.parameters`.
+        now: seconds since 1970.
+        is_composite: as `Alarm.is_composite`.
+
+    Returns:
+        It, and whether it is new.
+    """
+    alarms = alarms_of(region)
+    alarm = alarms.get(name)
+    is_new = alarm is None or alarm.is_composite != is_composite
+    if alarm is None or is_new:
+        alarm = alarms[name] = Alarm(region, name, is_composite, parameters, {}, now)
+    alarm.parameters, alarm.updated = parameters, now
+    summary, kind = f'Alarm "{name}" {"created" if is_new else "updated"}', "Create" if is_new else "Update"
+    alarm.note(now, "ConfigurationUpdate", summary, {"version": "1.0", "type": kind})
+    return alarm, is_new
+
+
 def alarms_of(region: str) -> dict[str, Alarm]:
     """The alarms of a region by their names."""
     return shelf(cloudwatch_backends[ACCOUNT][region], "alarms")

@@ -15,12 +15,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from whippet.local.clock import Clock
-from whippet.local.monitoring import evaluation
+from whippet.local.monitoring import evaluation, notifications
 from whippet.local.monitoring.alarms import Alarm, alarm_state, alarms_of, all_alarms
 from whippet.local.monitoring.evaluation import ALARM, INSUFFICIENT_DATA, OK, Verdict
 from whippet.local.monitoring.expressions import ExpressionError, Points, alarms_in, holds, name_of
 from whippet.local.monitoring.metrics import Metrics
-from whippet.local.monitoring.notifications import publish, timestamp
 from whippet.local.monitoring.queries import computed, dimensions_of, points_of
 from whippet.local.state import State
 
@@ -34,6 +33,8 @@ INTERVAL, FAST_INTERVAL = 60, 10
 GRACE = 0.1
 #: Seconds of the wall between two looks at whether an alarm is due: the most, and the least.
 MAX_PAUSE, MIN_PAUSE = 0.25, 0.02
+#: Seconds of the wall that the end of local AWS waits for subscribers of a topic that are being told.
+TELLING = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,12 @@ class Raised:
     """An alarm that is in a state for which it names a scaling policy.
 
     Attributes:
-        region: of the alarm.
-        name: of the alarm.
-        state: of the alarm.
+        alarm: the alarm.
         action: the ARN of the policy.
         points: the values that it has looked at, by the start of their period.
     """
 
-    region: str
-    name: str
-    state: str
+    alarm: Alarm
     action: str
     points: Points
 
@@ -75,6 +72,7 @@ class Evaluator:
         self.on_scaling: Callable[[Raised], None] = lambda raised: None
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._telling: set[threading.Thread] = set()
         self._due: dict[tuple[str, str], float] = {}
         self._lock = threading.RLock()
 
@@ -90,6 +88,8 @@ class Evaluator:
         if self._thread is not None:
             self._thread.join()
         self._thread = None
+        for thread in list(self._telling):
+            thread.join(TELLING)
         self._due.clear()
 
     def set_state(self, alarm: Alarm, verdict: Verdict) -> None:
@@ -153,11 +153,13 @@ class Evaluator:
             if alarm.is_composite:
                 continue
             key, interval = (alarm.region, alarm.name), INTERVAL if alarm.period >= INTERVAL else FAST_INTERVAL
-            next_due = self._due.get(key) or _next_due(max(alarm.updated, now - interval), interval)
-            if now >= next_due:
-                next_due = _next_due(now, interval)
-                self._evaluate(alarm, now)
-            due[key] = next_due
+            due[key] = self._due.get(key) or _next_due(max(alarm.updated, now - interval), interval)
+            if now >= due[key]:
+                due[key] = _next_due(now, interval)
+                try:
+                    self._evaluate(alarm, now)
+                except Exception:  # which is no reason to leave out the others
+                    log.exception("alarm %s cannot be evaluated", alarm.name)
         self._due = due  # without those of alarms that are gone
 
     def _evaluate(self, alarm: Alarm, now: float) -> None:
@@ -203,26 +205,43 @@ class Evaluator:
         if alarm.does_act:
             for action in alarm.parameters.get(ACTIONS[alarm.state], []):
                 if action.startswith("arn:aws:sns:"):
-                    self._notify(alarm, old, action, now)
+                    self._start_telling(alarm, old, action, now)
         self._state.changed("cloudwatch", alarm.region)
 
-    def _notify(self, alarm: Alarm, old: str, topic: str, now: float) -> None:
+    def _start_telling(self, alarm: Alarm, old: str, topic: str, now: float) -> None:
+        """Tells a topic in a thread of its own, since the topic waits for its subscribers: nobody else must."""
+        subject, message = notifications.subject(alarm), notifications.message(alarm, old)
+
+        def tell() -> None:
+            try:
+                self._tell(alarm, topic, subject, message, now)
+            finally:
+                self._telling.discard(threading.current_thread())
+
+        thread = threading.Thread(target=tell, name=f"alarm-{alarm.name}", daemon=True)
+        self._telling.add(thread)
+        thread.start()
+
+    def _tell(self, alarm: Alarm, topic: str, subject: str, message: str, now: float) -> None:
         told: dict[str, Any] = {"notificationResource": topic, "stateUpdateTimestamp": int(now * 1000)}
         try:
-            told |= {"actionState": "Succeeded", "publishedMessage": publish(alarm, old, topic), "error": None}
-            outcome = "Successfully executed"
-            self._state.changed("sqs", alarm.region)
+            notifications.publish(alarm.region, topic, subject, message)
         except Exception as error:  # whatever moto raises where there is no such topic
             log.warning("alarm %s: action %s: %s", alarm.name, topic, error)
             told |= {"actionState": "Failed", "publishedMessage": None, "error": str(error)}
             outcome = "Failed to execute"
+        else:
+            told |= {"actionState": "Succeeded", "publishedMessage": message, "error": None}
+            outcome = "Successfully executed"
+            self._state.changed("sqs", alarm.region)
         alarm.note(now, "Action", f"{outcome} action {topic}", told)
+        self._state.changed("cloudwatch", alarm.region)
 
     def _scale(self, alarm: Alarm, points: Points) -> None:
         """Asks the scaling policies that an alarm names for its state."""
         for action in alarm.parameters.get(ACTIONS[alarm.state], []) if alarm.does_act else ():
             if ":scalingPolicy:" in action:
-                self.on_scaling(Raised(alarm.region, alarm.name, alarm.state, action, points))
+                self.on_scaling(Raised(alarm, action, points))
 
 
 def _next_due(now: float, interval: int) -> float:
@@ -244,7 +263,7 @@ def _composite_state(alarm: Alarm) -> str:
 def _children_data(children: Iterable[Alarm]) -> str:
     """Why a composite alarm is in its state, as JSON."""
     told = [
-        {"arn": child.arn, "state": {"value": child.state, "timestamp": timestamp(child.state_changed)}}
+        {"arn": child.arn, "state": {"value": child.state, "timestamp": notifications.timestamp(child.state_changed)}}
         for child in children
     ]
     return json.dumps({"triggeringAlarms": told})

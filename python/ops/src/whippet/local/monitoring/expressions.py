@@ -137,12 +137,22 @@ def _call(name: str, arguments: list[ast.expr], scope: Scope) -> Value:
             return _choose(condition, branches)
         case _, [list() as group] if name in _AGGREGATES:
             instants = sorted({at for one in group for at in one})
-            return {at: _AGGREGATES[name]([one[at] for one in group if at in one]) for at in instants}
+            totals = {at: _aggregate(name, [one[at] for one in group if at in one]) for at in instants}
+            return {at: value for at, value in totals.items() if value is not None}
         case _, [dict() as series] if name in _AGGREGATES:
-            return _AGGREGATES[name](list(series.values())) if series else {}
+            value = _aggregate(name, list(series.values()))
+            return {} if value is None else value
         case _, [dict() as series] if name in _ROUNDINGS:
             return {at: _ROUNDINGS[name](value) for at, value in series.items()}
     raise ExpressionError(f"Unknown function {name}, or not with these arguments")
+
+
+def _aggregate(name: str, values: list[float]) -> float | None:
+    """The aggregate of values, None where there are none or it is beyond all numbers."""
+    try:
+        return _AGGREGATES[name](values) if values else None
+    except OverflowError:
+        return None
 
 
 def _choose(condition: Points, branches: list[Value]) -> Points:

@@ -179,19 +179,19 @@ class MetricCalls:
             self._metrics.put(*where, value, unit, at, resolution, count)
 
 
-def check_queries(queries: Iterable[Mapping[str, Any]]) -> None:
+def check_queries(queries: Iterable[Mapping[str, Any]], code: str = "ValidationError") -> None:
     """Checks metric queries for what would make them meaningless.
 
     Raises:
-        AwsError: ValidationError.
+        AwsError: one of them is.
     """
     for query in queries:
         if ("MetricStat" in query) == ("Expression" in query):
-            raise AwsError("ValidationError", f"The query {query['Id']} needs either MetricStat or Expression.")
+            raise AwsError(code, f"The query {query['Id']} needs either MetricStat or Expression.")
         if stat := query.get("MetricStat"):
-            check_period(stat["Period"], "ValidationError")
+            check_period(stat["Period"], code)
             if not is_statistic(stat["Stat"]):
-                raise _unknown_statistic(stat["Stat"], "ValidationError")
+                raise _unknown_statistic(stat["Stat"], code)
 
 
 def check_period(period: int, code: str = "InvalidParameterValue") -> None:

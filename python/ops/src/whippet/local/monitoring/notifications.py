@@ -17,12 +17,19 @@ from whippet.local.monitoring.alarms import Alarm
 from whippet.local.settings import ACCOUNT
 
 
-def publish(alarm: Alarm, old_state: str, topic: str) -> str:
-    """Tells an SNS topic of a new state; what the topic was told."""
-    message = json.dumps(_message(alarm, old_state))
-    subject = f'{alarm.state}: "{alarm.name}" in {_region_name(alarm.region)}'[:100]
-    sns_backends[ACCOUNT][alarm.region].publish(message, arn=topic, subject=subject)
-    return message
+def publish(region: str, topic: str, subject: str, message: str) -> None:
+    """Publishes to an SNS topic, and waits for its subscribers."""
+    sns_backends[ACCOUNT][region].publish(message, arn=topic, subject=subject)
+
+
+def subject(alarm: Alarm) -> str:
+    """The subject under which a topic is told of an alarm's state."""
+    return f'{alarm.state}: "{alarm.name}" in {_region_name(alarm.region)}'[:100]
+
+
+def message(alarm: Alarm, old_state: str) -> str:
+    """What a topic is told of an alarm's state, as JSON."""
+    return json.dumps(_message(alarm, old_state))
 
 
 def timestamp(seconds: float) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from whippet.local.calls import AwsError
 from whippet.local.clock import Clock
-from whippet.local.monitoring.alarms import alarms_of
+from whippet.local.monitoring.alarms import Alarm, alarms_of
 from whippet.local.monitoring.evaluation import ALARM
 from whippet.local.monitoring.evaluator import Evaluator, Raised
 from whippet.local.monitoring.expressions import ExpressionError, Points
@@ -106,30 +106,32 @@ class Engine:
 
     def _run(self, stopped: threading.Event) -> None:
         while not stopped.wait(max(MIN_PAUSE, min(MAX_PAUSE, TICK / self._clock.speed))):
-            try:
-                for region in regions():
-                    self._look_at(region)
-            except Exception:
-                log.exception("scaling failed")
+            for region in regions():
+                for target in list(targets_of(region).values()):
+                    try:
+                        self._look_at(region, target)
+                    except Exception:  # which is no reason to leave out the others
+                        log.exception("scaling %s failed", target.key.resource_id)
 
-    def _look_at(self, region: str) -> None:
+    def _look_at(self, region: str, target: Target) -> None:
         """Ends the activities that are fulfilled, and starts the scheduled actions that are due."""
-        now, changed = self._clock.time(), False
+        now = self._clock.time()
         with self.lock:
-            for target in list(targets_of(region).values()):
-                if self._is_gone(region, target):
-                    log.info("scaling %s: it is gone", target.key.resource_id)
-                    self.deregister(region, target)
-                    self._state.changed("cloudwatch", region)
+            if targets_of(region).get(target.key) is not target:  # deregistered meanwhile
+                return
+            if self._is_gone(region, target):
+                log.info("scaling %s: it is gone", target.key.resource_id)
+                self.deregister(region, target)
+                self._state.changed("cloudwatch", region)
+                self._state.changed("application-autoscaling", region)
+                return
+            changed = self._finish(region, target)
+            for action in list(target.actions.values()):
+                due = next_due(action)
+                if due is not None and due.timestamp() <= now:
+                    action.ran_at = now
+                    self._run_action(region, target, action)
                     changed = True
-                    continue
-                changed |= self._finish(region, target)
-                for action in list(target.actions.values()):
-                    due = next_due(action)
-                    if due is not None and due.timestamp() <= now:
-                        action.ran_at = now
-                        self._run_action(region, target, action)
-                        changed = True
         if changed:
             self._state.changed("application-autoscaling", region)
 
@@ -184,37 +186,39 @@ class Engine:
 
     def _on_alarm(self, raised: Raised) -> None:
         """Follows the policy that an alarm names."""
+        region = raised.alarm.region
         with self.lock:
-            for target in list(targets_of(raised.region).values()):
+            for target in list(targets_of(region).values()):
                 for policy in list(target.policies.values()):
                     if policy.arn == raised.action and raised.points:
-                        if self._finish(raised.region, target):
-                            self._state.changed("application-autoscaling", raised.region)
+                        if self._finish(region, target):
+                            self._state.changed("application-autoscaling", region)
                         self._follow(target, policy, raised)
 
     def _follow(self, target: Target, policy: Policy, raised: Raised) -> None:
-        current = self._capacity(raised.region, target)
-        if current is None or self._of(target).is_changing(raised.region, target.key.resource_id):
+        alarm, region = raised.alarm, raised.alarm.region
+        current = self._capacity(region, target)
+        if current is None or self._of(target).is_changing(region, target.key.resource_id):
             return
         now, latest = self._clock.time(), _latest(raised.points)
         base = target.cooldown.base(current, now)
         if not policy.is_tracking:
-            threshold = float(alarms_of(raised.region)[raised.name].parameters.get("Threshold", 0.0))
+            distance = latest - float(alarm.parameters.get("Threshold", 0.0))
             steps = steps_of(policy.configuration)
-            wanted = tracking.step(current, latest - threshold, steps, target.bounds, target.cooldown, now)
-        elif f"-{following.HIGH}-" in raised.name:
+            wanted = tracking.step(current, distance, steps, target.bounds, target.cooldown, now)
+        elif alarm.name == policy.high_alarm:
             wanted = tracking.scale_out(base, current, latest, policy.target_value, target.bounds)
         else:
-            wanted = self._scale_in(target, raised.region, current, now)
+            wanted = self._scale_in(target, region, current, now)
         direction = "Out" if wanted > current else "In"
         if wanted != current and target.suspended[f"DynamicScaling{direction}Suspended"]:
             return
-        cause = f"monitor alarm {raised.name} in state {raised.state} triggered policy {policy.name}"
-        if wanted == current:
-            self._note_not_scaled(raised.region, target, current, cause, is_out=_is_out(policy, raised))
-        else:
+        cause = f"monitor alarm {alarm.name} in state {alarm.state} triggered policy {policy.name}"
+        if wanted != current:
             base = base if wanted > current else current
-            self._change(raised.region, target, current, wanted, cause, base, cooldowns_of(target, policy))
+            self._change(region, target, current, wanted, cause, base, cooldowns_of(target, policy))
+        elif (is_out := _is_out(policy, alarm)) or not target.cooldown.holds_in(now):
+            self._note_not_scaled(region, target, current, cause, is_out=is_out)
 
     def _scale_in(self, target: Target, region: str, current: int, now: float) -> int:
         """The capacity that all target tracking policies agree on: the largest that one of them asks for."""
@@ -231,7 +235,7 @@ class Engine:
 
     def _points_of_low(self, region: str, policy: Policy, now: float) -> Points:
         """What a policy's low alarm sees; nothing unless it is raised."""
-        alarm = alarms_of(region).get(policy.alarms[-1])
+        alarm = alarms_of(region).get(policy.low_alarm or "")
         if alarm is None or alarm.state != ALARM:
             return {}
         try:
@@ -326,10 +330,10 @@ def steps_of(configuration: Mapping[str, Any]) -> Steps:
     )
 
 
-def _is_out(policy: Policy, raised: Raised) -> bool:
+def _is_out(policy: Policy, alarm: Alarm) -> bool:
     """Whether it was to be scaled out, as far as that can be told of an alarm that changed nothing."""
     if policy.is_tracking:
-        return f"-{following.HIGH}-" in raised.name
+        return alarm.name == policy.high_alarm
     return any(one["ScalingAdjustment"] > 0 for one in policy.configuration["StepAdjustments"])
 
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from whippet.local.calls import AwsError
-from whippet.local.monitoring.alarms import Alarm, alarms_of
+from whippet.local.monitoring.alarms import alarms_of, put_alarm
+from whippet.local.monitoring.metric_calls import check_queries
 from whippet.local.scaling.targets import Policy, Target, TargetKey
 
 #: The alarm that scales in is raised below this part of the target.
@@ -58,18 +59,16 @@ def put_alarms(region: str, target: Target, policy: Policy, configuration: Mappi
     """
     watched = _watched(configuration, target.key)
     _check_unique(target, policy, configuration)
-    value = float(configuration["TargetValue"])
-    period = watched.get("Period", 60)
-    wanted = {HIGH: ("GreaterThanThreshold", value, OUT_DATAPOINTS)}
-    if not configuration.get("DisableScaleIn"):
-        wanted[LOW] = ("LessThanThreshold", value * SCALE_IN_PART, IN_SECONDS // period)
-    alarms = alarms_of(region)
-    named = {kind: name for kind in (HIGH, LOW) for name in policy.alarms if f"-{kind}-" in name}
+    value, period = float(configuration["TargetValue"]), watched.get("Period", 60)
+    wanted = [(HIGH, policy.high_alarm, "GreaterThanThreshold", value, OUT_DATAPOINTS)]
+    if configuration.get("DisableScaleIn"):
+        alarms_of(region).pop(policy.low_alarm or "", None)
+    else:
+        wanted.append((LOW, policy.low_alarm, "LessThanThreshold", value * SCALE_IN_PART, IN_SECONDS // period))
     policy.alarms = []
-    for kind, (comparison, threshold, periods) in wanted.items():
-        name = named.pop(kind, None) or f"TargetTracking-{target.key.resource_id}-{kind}-{uuid.uuid4()}"
-        alarm = alarms.setdefault(name, Alarm(region, name, False, {}, {}, now))
-        alarm.parameters = {
+    for kind, kept, comparison, threshold, periods in wanted:
+        name = kept or f"TargetTracking-{target.key.resource_id}-{kind}-{uuid.uuid4()}"
+        parameters = {
             **watched,
             "AlarmDescription": f"DO NOT EDIT OR DELETE. For TargetTrackingScaling policy {policy.arn}.",
             "ActionsEnabled": True,
@@ -78,9 +77,8 @@ def put_alarms(region: str, target: Target, policy: Policy, configuration: Mappi
             "Threshold": threshold,
             "EvaluationPeriods": periods,
         }
+        put_alarm(region, name, parameters, now)
         policy.alarms.append(name)
-    for name in named.values():
-        alarms.pop(name, None)
 
 
 def delete_alarms(region: str, policy: Policy) -> None:
@@ -96,11 +94,23 @@ def _watched(configuration: Mapping[str, Any], key: TargetKey) -> dict[str, Any]
         raise AwsError("ValidationException", message)
     if predefined := configuration.get("PredefinedMetricSpecification"):
         return _predefined(predefined["PredefinedMetricType"], key)
-    custom = configuration["CustomizedMetricSpecification"]
-    if "Metrics" in custom:
-        return {"Metrics": [_as_query(one) for one in custom["Metrics"]]}
+    return _customized(configuration["CustomizedMetricSpecification"])
+
+
+def _customized(custom: Mapping[str, Any]) -> dict[str, Any]:
     names = ("MetricName", "Namespace", "Dimensions", "Statistic", "Unit")
-    return {name: custom[name] for name in names if name in custom} | {"Period": 60}
+    given = {name: custom[name] for name in names if name in custom}
+    if "Metrics" not in custom:
+        if missing := [name for name in ("MetricName", "Namespace", "Statistic") if name not in given]:
+            raise AwsError("ValidationException", f"A customized metric needs {missing[0]}, or Metrics.")
+        return given | {"Period": 60}
+    if given:
+        raise AwsError("ValidationException", f"{next(iter(given))} must not be specified together with Metrics.")
+    queries = [_as_query(one) for one in custom["Metrics"]]
+    check_queries(queries, "ValidationException")
+    if sum(query.get("ReturnData", True) for query in queries) != 1:
+        raise AwsError("ValidationException", "Exactly one element of Metrics should return data.")
+    return {"Metrics": queries}
 
 
 def _predefined(kind: str, key: TargetKey) -> dict[str, Any]:

@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/autoscaling/application/APIReference/Welcome.html
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from werkzeug.wrappers import Response
 
 from whippet.local.calls import AwsError, Call, answer
 from whippet.local.clock import Clock
+from whippet.local.constraints import constrained
 from whippet.local.monitoring.alarms import alarms_of
 from whippet.local.monitoring.evaluator import ACTIONS
 from whippet.local.monitoring.paging import page
@@ -36,11 +38,13 @@ from whippet.local.scaling.tracking import Bounds
 from whippet.local.services import Forward, Handlers
 from whippet.local.settings import ACCOUNT
 
-#: What a page holds where MaxResults says nothing.
-PAGE = 50
+#: What a page holds where MaxResults says nothing, and at most; of policies and of everything else.
+POLICIES_PAGE, PAGE = 10, 50
 #: https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-limits.html
 MAX_STEPS = 20
+#: What is stored of a scheduled action, and what of it an update keeps that does not name it.
 SCHEDULE_MEMBERS = ("Schedule", "Timezone", "StartTime", "EndTime", "ScalableTargetAction")
+KEPT_MEMBERS = ("Schedule", "Timezone", "ScalableTargetAction")
 
 
 class Scaling:
@@ -72,7 +76,7 @@ class Scaling:
             "TagResource": self.tag,
             "UntagResource": self.untag,
         }
-        return {("application-autoscaling", name): handler for name, handler in operations.items()}
+        return constrained({("application-autoscaling", name): handler for name, handler in operations.items()})
 
     def resume(self) -> None:
         """Follows the alarms and the schedules on record."""
@@ -99,7 +103,8 @@ class Scaling:
                 target = targets[key] = Target(key, arn, bounds, suspended, self._clock.time(), tags)
             target.bounds = bounds
             target.suspended |= params.get("SuspendedState", {})
-            self._engine.enforce_bounds(call.region, target)
+            if not scalable.is_changing(call.region, key.resource_id):  # of one that is not active, nothing is changed
+                self._engine.enforce_bounds(call.region, target)
         return answer(call, {"ScalableTargetARN": target.arn})
 
     def deregister(self, call: Call, forward: Forward) -> Response:
@@ -110,6 +115,7 @@ class Scaling:
 
     def describe_targets(self, call: Call, forward: Forward) -> Response:
         """DescribeScalableTargets."""
+        _check_filter(call.params, "ResourceIds")
         wanted = call.params.get("ResourceIds")
         described = [
             {
@@ -132,7 +138,9 @@ class Scaling:
         with self._engine.lock:
             target, name = _find(call), params["PolicyName"]
             policy = target.policies.get(name)
-            kind = params.get("PolicyType", policy.kind if policy else "StepScaling")
+            kind = params.get("PolicyType", policy.kind if policy else None)
+            if kind is None:
+                raise AwsError("ValidationException", "PolicyType must be specified when a scaling policy is created.")
             if policy is not None and policy.kind != kind:
                 raise AwsError("ValidationException", f"The type of the policy {name} cannot be changed.")
             configuration = _configuration(params, kind)
@@ -159,6 +167,7 @@ class Scaling:
 
     def describe_policies(self, call: Call, forward: Forward) -> Response:
         """DescribeScalingPolicies."""
+        _check_filter(call.params, "ResourceId")
         names = call.params.get("PolicyNames")
         described = [
             {
@@ -174,16 +183,20 @@ class Scaling:
             for policy in list(target.policies.values())
             if names is None or policy.name in names
         ]
-        return _paged(call, "ScalingPolicies", described)
+        return _paged(call, "ScalingPolicies", described, POLICIES_PAGE)
 
     def put_action(self, call: Call, forward: Forward) -> Response:
-        """PutScheduledAction: what is left out stays as it was."""
+        """PutScheduledAction: what is left out stays as it was, but for the begin and the end, which are deleted.
+
+        https://docs.aws.amazon.com/autoscaling/application/APIReference/API_PutScheduledAction.html
+        """
         params = call.params
         with self._engine.lock:
             target, name, now = _find(call), params["ScheduledActionName"], self._clock.time()
             kept = target.actions.get(name)
             given = {member: params[member] for member in SCHEDULE_MEMBERS if member in params}
-            parameters = {**(kept.parameters if kept else {}), **given}
+            before = kept.parameters if kept else {}
+            parameters = {**{member: before[member] for member in KEPT_MEMBERS if member in before}, **given}
             if "Schedule" not in parameters or not parameters.get("ScalableTargetAction"):
                 message = "A scheduled action needs a Schedule and a ScalableTargetAction with a capacity."
                 raise AwsError("ValidationException", message)
@@ -209,6 +222,7 @@ class Scaling:
 
     def describe_actions(self, call: Call, forward: Forward) -> Response:
         """DescribeScheduledActions."""
+        _check_filter(call.params, "ResourceId")
         names = call.params.get("ScheduledActionNames")
         described = [
             {
@@ -226,6 +240,7 @@ class Scaling:
 
     def describe_activities(self, call: Call, forward: Forward) -> Response:
         """DescribeScalingActivities, the latest first."""
+        _check_filter(call.params, "ResourceId")
         found = [
             (key, activity)
             for key in keys_of_activities(call.region)
@@ -273,6 +288,8 @@ def _configuration(params: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """The configuration of a policy, as far as it does not depend on its target."""
     if kind not in ("StepScaling", "TargetTrackingScaling"):
         raise AwsError("ValidationException", f"Local AWS has no policies of type {kind}.")
+    if kind == "StepScaling" and params["ServiceNamespace"] == "lambda":
+        raise AwsError("ValidationException", "Policies of type StepScaling are not supported for lambda.")
     member = f"{kind}PolicyConfiguration"
     configuration: dict[str, Any] | None = params.get(member)
     if configuration is None:
@@ -296,6 +313,16 @@ def _check_steps(configuration: Mapping[str, Any]) -> None:
             raise AwsError("ValidationException", "StepAdjustment intervals can't overlap.")
         if one.upper < after.lower:
             raise AwsError("ValidationException", "StepAdjustment intervals can't have gaps between them.")
+    # https://docs.aws.amazon.com/autoscaling/application/userguide/step-scaling-policy-overview.html
+    if ordered[0].lower == -math.inf and ordered[0].upper == math.inf:
+        message = "The upper and lower bound can't both be unspecified in the same StepAdjustment."
+        raise AwsError("ValidationException", message)
+    if -math.inf < ordered[0].lower < 0:
+        message = "With a negative lower bound, there must be a StepAdjustment with an unspecified lower bound."
+        raise AwsError("ValidationException", message)
+    if 0 < ordered[-1].upper < math.inf:
+        message = "With a positive upper bound, there must be a StepAdjustment with an unspecified upper bound."
+        raise AwsError("ValidationException", message)
 
 
 def _key(params: Mapping[str, Any]) -> TargetKey:
@@ -317,6 +344,13 @@ def _matching(call: Call) -> list[Target]:
     return [target for key, target in sorted(targets_of(call.region).items()) if _is_wanted(key, call.params)]
 
 
+def _check_filter(params: Mapping[str, Any], resource: str) -> None:
+    """Checks what is asked for: with a scalable dimension there must be a resource."""
+    if "ScalableDimension" in params and not params.get(resource):
+        message = f"{resource} must be specified where ScalableDimension is."
+        raise AwsError("ValidationException", message)
+
+
 def _is_wanted(key: TargetKey, params: Mapping[str, Any]) -> bool:
     return (key.namespace, key.resource_id, key.dimension) == (
         params["ServiceNamespace"],
@@ -327,7 +361,7 @@ def _is_wanted(key: TargetKey, params: Mapping[str, Any]) -> bool:
 
 def _by_arn(call: Call) -> Target:
     arn = call.params["ResourceARN"]
-    target = next((one for one in targets_of(call.region).values() if one.arn == arn), None)
+    target = next((one for one in list(targets_of(call.region).values()) if one.arn == arn), None)
     if target is None:
         raise AwsError("ResourceNotFoundException", f"The scalable target {arn} does not exist.")
     return target
@@ -362,8 +396,10 @@ def _described(key: TargetKey, activity: Activity) -> dict[str, Any]:
     }
 
 
-def _paged(call: Call, member: str, items: Sequence[Mapping[str, Any]]) -> Response:
-    size = min(call.params.get("MaxResults", PAGE), PAGE)
+def _paged(call: Call, member: str, items: Sequence[Mapping[str, Any]], most: int = PAGE) -> Response:
+    size = call.params.get("MaxResults", most)
+    if not 1 <= size <= most:
+        raise AwsError("ValidationException", f"MaxResults must be between 1 and {most}.")
     shown, token = page(items, call.params.get("NextToken"), size, "InvalidNextTokenException")
     return answer(call, {member: shown, "NextToken": token})
 

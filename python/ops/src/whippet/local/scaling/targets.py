@@ -81,6 +81,16 @@ class Policy:
         return self.kind == "TargetTrackingScaling"
 
     @property
+    def high_alarm(self) -> str | None:
+        """The name of the alarm that scales out, where the policy has made one."""
+        return self.alarms[0] if self.alarms else None
+
+    @property
+    def low_alarm(self) -> str | None:
+        """The name of the alarm that scales in, where the policy has made one."""
+        return self.alarms[1] if len(self.alarms) > 1 else None
+
+    @property
     def target_value(self) -> float:
         """What a target tracking policy keeps its metric at."""
         return float(self.configuration["TargetValue"])

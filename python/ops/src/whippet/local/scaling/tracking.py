@@ -53,6 +53,10 @@ class Cooldown:
         """
         return min(self.out_base, current) if now < self.out_until else current
 
+    def holds_in(self, now: float) -> bool:
+        """Whether a target tracking policy may not scale in; that a scale-out's cooldown holds it up is assumed."""
+        return now < max(self.in_until, self.out_until)
+
     def begin(self, base: int, after: int, seconds: Seconds, now: float) -> None:
         """Begins the cooldown of a change that is fulfilled now; a scale-out ends the one of a scale-in.
 
@@ -87,10 +91,9 @@ def scale_out(base: int, current: int, metric: float, target: float, bounds: Bou
 def scale_in(current: int, metric: float, target: float, bounds: Bounds, cooldown: Cooldown, now: float) -> int:
     """The smallest capacity that keeps the metric at its target; `current` while a cooldown lasts.
 
-    That the cooldown of a scale-out holds up a scale-in too, and that a scale-in removes at once all that the target
-    allows, are assumptions: AWS scales in "gradually" and does not say how.
+    That it removes at once all that the target allows is an assumption: AWS scales in "gradually" and does not say how.
     """
-    if now < max(cooldown.in_until, cooldown.out_until):
+    if cooldown.holds_in(now):
         return current
     return min(current, bounds.clip(_needed(current, metric, target)))
 
