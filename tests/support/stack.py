@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from whippet.local import control
@@ -22,11 +23,29 @@ def pack(folder: Path, path: Path) -> Path:
 
 
 class Stack:
-    """The root module in a folder of its own, applied to one local AWS."""
+    """The root module in a folder of its own, applied to one local AWS.
 
-    def __init__(self, folder: Path, port: int, model: Path, function: Path) -> None:
+    Args:
+        folder: does not exist yet.
+        port: of local AWS.
+        model: the model archive.
+        function: the Lambda's zip, and what stands for the training package.
+        environment: which of envs/.
+        files: more files with variables, in the root module.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        model: Path,
+        function: Path,
+        environment: str = "local",
+        files: Sequence[str] = (),
+    ) -> None:
         shutil.copytree(ROOT / "terraform", folder, ignore=STATES)
-        self.terraform = Terraform(folder, "local")
+        self.terraform = Terraform(folder, environment)
+        self._files = [f"-var-file={file}" for file in (f"envs/{environment}.tfvars", *files)]
         self.terraform.init()
         self.folder = folder
         self.variables = {
@@ -38,7 +57,7 @@ class Stack:
 
     def run(self, command: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         named = [word for name, value in self.variables.items() for word in ("-var", f"{name}={value}")]
-        options = ["-input=false", "-no-color", "-var-file=envs/local.tfvars", *named]
+        options = ["-input=false", "-no-color", *self._files, *named]
         return self.terraform.run(command, *arguments, *options, check=check)
 
     def changes(self) -> str:

@@ -37,6 +37,8 @@ LISTS = [
     ("application-autoscaling", "describe_scalable_targets", "ScalableTargets"),
     ("application-autoscaling", "describe_scaling_policies", "ScalingPolicies"),
     ("application-autoscaling", "describe_scheduled_actions", "ScheduledActions"),
+    ("autoscaling", "describe_auto_scaling_groups", "AutoScalingGroups"),
+    ("autoscaling", "describe_policies", "ScalingPolicies"),
     ("budgets", "describe_budgets", "Budgets"),
     ("cloudwatch", "describe_alarms", "MetricAlarms"),
     ("cloudwatch", "describe_alarms", "CompositeAlarms"),
@@ -155,9 +157,9 @@ def matrix(daemon: Any, tmp_path: Path) -> Matrix:
 
 
 def kinds_in(folder: Path) -> set[str]:
-    """The kinds of resources in a configuration and its modules."""
+    """The kinds of resources of AWS in a configuration and its modules."""
     text = "".join(file.read_text() for file in folder.rglob("*.tf"))
-    return set(re.findall(r'^resource "(\w+)"', text, re.MULTILINE))
+    return set(re.findall(r'^resource "(aws_\w+)"', text, re.MULTILINE))
 
 
 def kind_of(address: str) -> str:

@@ -31,6 +31,7 @@ provider "aws" {
 
   endpoints {
     appautoscaling = var.local_aws_url
+    autoscaling    = var.local_aws_url
     budgets        = var.local_aws_url
     cloudwatch     = var.local_aws_url
     ec2            = var.local_aws_url
