@@ -79,6 +79,16 @@ def test_the_reason_is_in_the_words_of_cloudwatch() -> None:
         "Threshold Crossed: 1 datapoint [5.0 (01/01/70 01:39:00)] was not greater than the threshold (10.0)."
     )
     assert evaluate(one, {}, NOW, OK).reason == "Insufficient Data: 1 datapoint was unknown."
+    silent = evaluate(replace(one, missing="notBreaching"), {}, NOW, ALARM)
+    assert silent.reason == (
+        "Threshold Crossed: no datapoints were received for 1 period and 1 missing datapoint was treated as "
+        "[NonBreaching]."
+    )
+    silent = evaluate(replace(THREE_OF_THREE, missing="breaching"), {}, NOW, OK)
+    assert silent.reason == (
+        "Threshold Crossed: no datapoints were received for 3 periods and 3 missing datapoints were treated as "
+        "[Breaching]."
+    )
 
 
 def test_the_reasons_data_has_the_datapoints() -> None:

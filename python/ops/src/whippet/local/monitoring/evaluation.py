@@ -20,6 +20,8 @@ OK, ALARM, INSUFFICIENT_DATA = "OK", "ALARM", "INSUFFICIENT_DATA"
 #: it takes for which alarm; two is what its page shows for an alarm of three periods.
 LOOK_BACK = 2
 
+#: What missing data counts as, as a state's reason words it.
+TREATED_AS = {"breaching": "Breaching", "notBreaching": "NonBreaching"}
 #: Comparisons, and how a state's reason words them.
 COMPARISONS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "GreaterThanOrEqualToThreshold": (operator.ge, "greater than or equal to"),
@@ -123,23 +125,33 @@ def _state(rule: Rule, values: list[float], missing: int, oldest_breach: int, st
 
 
 def _reason(rule: Rule, points: Mapping[int, float], used: list[int], missing: int, new: str, old: str) -> str:
-    if new == INSUFFICIENT_DATA or not used:
-        return f"Insufficient Data: {_counted(missing)} {'was' if missing == 1 else 'were'} unknown."
+    if new == INSUFFICIENT_DATA:
+        return f"Insufficient Data: {_counted(missing, 'datapoint')} {_were(missing)} unknown."
+    if not used:
+        return (
+            f"Threshold Crossed: no datapoints were received for {_counted(missing, 'period')} and "
+            f"{_counted(missing, 'missing datapoint')} {_were(missing)} treated as "
+            f"[{TREATED_AS.get(rule.missing, rule.missing)}]."
+        )
     shown = [at for at in used if rule.breaches(points[at])] if new == ALARM else used
     shown = shown or used
     values = ", ".join(f"{points[at]} ({datetime.fromtimestamp(at, UTC):%d/%m/%y %H:%M:%S})" for at in shown)
     than = f"{COMPARISONS[rule.comparison][1]} the threshold ({rule.threshold})"
-    were = "was" if len(shown) == 1 else "were"
+    were = _were(len(shown))
     if new != ALARM:
-        return f"Threshold Crossed: {_counted(len(shown))} [{values}] {were} not {than}."
+        return f"Threshold Crossed: {_counted(len(shown), 'datapoint')} [{values}] {were} not {than}."
     return (
         f"Threshold Crossed: {len(shown)} out of the last {rule.evaluation_periods} datapoints [{values}] {were} {than}"
-        f" (minimum {_counted(rule.datapoints_to_alarm)} for {old} -> ALARM transition)."
+        f" (minimum {_counted(rule.datapoints_to_alarm, 'datapoint')} for {old} -> ALARM transition)."
     )
 
 
-def _counted(number: int) -> str:
-    return f"{number} datapoint" + ("" if number == 1 else "s")
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
 
 
 def _reason_data(rule: Rule, points: Mapping[int, float], used: list[int], now: float) -> str:
