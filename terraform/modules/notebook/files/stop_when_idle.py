@@ -7,6 +7,7 @@ Usage: stop_when_idle.py NOTEBOOK REGION MINUTES [JUPYTER_URL]
 
 import datetime
 import json
+import pathlib
 import ssl
 import subprocess
 import sys
@@ -43,16 +44,16 @@ def _ask(url):
     trusting = ssl.create_default_context()
     trusting.check_hostname = False
     trusting.verify_mode = ssl.CERT_NONE
-    with urllib.request.urlopen(url, timeout=10, context=trusting if url.startswith("https") else None) as answer:
+    context = trusting if url.startswith("https") else None
+    with urllib.request.urlopen(url, timeout=10, context=context) as answer:  # noqa: S310 - Jupyter, on this machine
         return json.load(answer)
 
 
 def main(notebook, region, minutes, jupyter=JUPYTER):
     """Looks once; the exit status of what it runs."""
-    with open(UPTIME) as file:
-        uptime = float(file.read().split()[0])
+    uptime = float(pathlib.Path(UPTIME).read_text().split()[0])
     idle = idle_seconds(_ask(jupyter + "/api/kernels"), _ask(jupyter + "/api/terminals"), uptime, time.time())
-    print("%s: idle for %d s" % (notebook, idle), flush=True)
+    print(f"{notebook}: idle for {idle:.0f} s", flush=True)  # noqa: T201 - cron keeps it in a log
     if idle < float(minutes) * 60:
         return 0
     command = ["aws", "sagemaker", "stop-notebook-instance", "--notebook-instance-name", notebook, "--region", region]
