@@ -10,10 +10,17 @@ variable "name" {
   default     = "artifacts-basic"
 }
 
+variable "force_destroy" {
+  description = "Let destroy delete what is in the buckets."
+  type        = bool
+  default     = false
+}
+
 module "artifacts" {
   source = "../.."
 
-  name = var.name
+  name          = var.name
+  force_destroy = var.force_destroy
 }
 
 output "buckets" {

@@ -10,12 +10,19 @@ variable "name" {
   default     = "training-basic"
 }
 
+variable "time_limit_minutes" {
+  description = "Minutes after which a run ends whatever happens."
+  type        = number
+  default     = 240
+}
+
 module "artifacts" {
   source = "../../../artifacts"
 
   name             = var.name
   force_destroy    = true
   training_package = "${path.module}/training.tar.gz"
+  retention_days   = null
 }
 
 module "training" {
@@ -25,6 +32,7 @@ module "training" {
   bucket                  = module.artifacts.bucket
   training_package_s3_uri = module.artifacts.training_package_s3_uri
   train_on_apply          = false
+  time_limit_minutes      = var.time_limit_minutes
 }
 
 output "start_command" {

@@ -49,6 +49,7 @@ module "artifacts" {
   training_package             = "${path.module}/training.tar.gz"
   create_kms_key               = true
   kms_key_deletion_window_days = 7
+  retention_days               = null
 }
 
 module "training" {

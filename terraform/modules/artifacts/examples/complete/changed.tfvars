@@ -1,0 +1,1 @@
+data_capture_days = 21

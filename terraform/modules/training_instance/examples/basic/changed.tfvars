@@ -1,0 +1,1 @@
+time_limit_minutes = 120

@@ -1,0 +1,2 @@
+time_limit_minutes = 60
+log_retention_days = 14
