@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from whippet.local.clock import Clock
 from whippet.local.logs import LogStream
 
 STREAMS = 16
@@ -15,7 +16,7 @@ def test_streams_that_start_at_once_share_a_group_and_lose_no_line(local_aws: An
     start = threading.Barrier(STREAMS)
 
     def write(number: int) -> None:
-        stream = LogStream(role, "us-east-1", "group", f"stream-{number}")
+        stream = LogStream(role, "us-east-1", "group", f"stream-{number}", Clock())
         start.wait()
         for line in range(5):
             stream.write([f"{number} {line}"])
@@ -35,6 +36,6 @@ def test_the_permission_is_for_the_group(local_aws: Any) -> None:
     group = "arn:aws:logs:us-east-1:123456789012:log-group"
     role = local_aws.create_role("writer", local_aws.allow("logs:*", f"{group}:mine:*"))
     for name in ("mine", "other"):
-        LogStream(role, "us-east-1", name, "stream").write(["line"])
+        LogStream(role, "us-east-1", name, "stream", Clock()).write(["line"])
     [found] = local_aws.client("logs").describe_log_groups()["logGroups"]
     assert found["logGroupName"] == "mine"

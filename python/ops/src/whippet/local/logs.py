@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from moto.logs.models import logs_backends
 
 from whippet.local.access.actions import Need, log_stream_arn
 from whippet.local.access.policies import Decision
 from whippet.local.access.principals import role_principal
+from whippet.local.clock import Clock
 from whippet.local.settings import ACCOUNT
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return int(time.time() * 1000)
-
 
 #: moto's groups and streams are plain lists and dictionaries, and two streams may want the same group at once.
 _writing = threading.Lock()
@@ -31,10 +25,10 @@ class LogStream:
         region: where the group is.
         group: the name of the group; made where the role may.
         name: the name of the stream.
-        clock: gives the time of the lines in milliseconds since 1970.
+        clock: gives the time of the lines.
     """
 
-    def __init__(self, role_arn: str, region: str, group: str, name: str, clock: Callable[[], int] = now_ms) -> None:
+    def __init__(self, role_arn: str, region: str, group: str, name: str, clock: Clock) -> None:
         self.region = region
         self.group = group
         self.name = name
@@ -50,7 +44,7 @@ class LogStream:
         """Appends lines, one event each."""
         if not lines:
             return
-        now = self._clock()
+        now = int(self._clock.time() * 1000)
         with _writing:
             if self._exists() and self._may("logs:PutLogEvents", self.name):
                 events = [{"timestamp": now, "message": line} for line in lines]

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from whippet.local.clock import Clock
 from whippet.local.endpoints.instances import Health, Instance, Launch, free_port
 
 CONTAINER = Path(__file__).parents[1] / "container.py"
@@ -38,6 +39,7 @@ class Started:
             invocation_timeout=2.0,
             ping_interval=0.2,
             grace=1.0,
+            clock=Clock(),
         )
         self.instances.append(Instance(launch, self.changed.set, **options))
         return self.instances[-1]

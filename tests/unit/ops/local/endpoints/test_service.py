@@ -12,6 +12,8 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from whippet.local.clock import Clock
+
 
 def invoke(local_aws: Any, body: bytes = b"photo", name: str = "endpoint", **options: Any) -> dict[str, Any]:
     """What the container has seen."""
@@ -162,6 +164,16 @@ def test_an_endpoint_whose_container_ends_has_failed_and_says_why(local_aws: Any
     assert described["FailureReason"].endswith("loading the model\nthe weights are broken")
     assert "the weights are broken" in local_aws.logged("/aws/sagemaker/Endpoints/endpoint")
     assert instances(local_aws) == []
+
+
+def test_the_log_follows_the_clock(local_aws: Any, fast_clock: Clock) -> None:
+    fast_clock.speed = 6000.0
+    ahead = fast_clock.time() + 600
+    local_aws.eventually(lambda: fast_clock.time() > ahead)
+    fast_clock.speed = 1.0
+    local_aws.create_endpoint()
+    [event, *_] = local_aws.client("logs").filter_log_events(logGroupName="/aws/sagemaker/Endpoints/endpoint")["events"]
+    assert event["timestamp"] >= ahead * 1000
 
 
 def test_a_model_that_the_role_may_not_read_fails_the_endpoint(local_aws: Any) -> None:

@@ -180,7 +180,7 @@ class Deployment:
 
     def _make(self) -> Fleet:
         endpoint, pending = self._endpoint, self.pending
-        fleet = make_fleet(endpoint.settings, endpoint.region, endpoint.name, pending.configuration)
+        fleet = make_fleet(endpoint.settings, endpoint.clock, endpoint.region, endpoint.name, pending.configuration)
         for name, group in fleet.groups.items():
             group.weight = pending.capacities[name].weight
         pending.fleet = fleet

@@ -19,6 +19,7 @@ from pathlib import Path
 from subprocess import Popen
 
 from whippet.local import processes
+from whippet.local.clock import Clock
 from whippet.local.endpoints.connections import (
     Answer,
     AnswerTooLargeError,
@@ -66,6 +67,7 @@ class Launch:
         invocation_timeout: seconds for it to answer an invocation.
         ping_interval: seconds between two health checks.
         grace: seconds between SIGTERM and SIGKILL.
+        clock: gives the time of the log's lines.
     """
 
     variant: str
@@ -79,6 +81,7 @@ class Launch:
     invocation_timeout: float
     ping_interval: float
     grace: float
+    clock: Clock
 
 
 class Health(enum.Enum):
@@ -144,7 +147,9 @@ class Instance:
         self._launch = launch
         self._on_change = on_change
         self._choose_port = choose_port or free_port
-        self._log = LogStream(launch.role_arn, launch.region, launch.log_group, f"{launch.variant}/{self.id}")
+        self._log = LogStream(
+            launch.role_arn, launch.region, launch.log_group, f"{launch.variant}/{self.id}", launch.clock
+        )
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._connections = Connections(0)
         # Of its own, and new with each container, as a container's is.

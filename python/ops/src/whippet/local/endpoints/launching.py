@@ -6,6 +6,7 @@ import shutil
 import uuid
 from pathlib import Path
 
+from whippet.local.clock import Clock
 from whippet.local.endpoints.configuration import Configuration, Variant
 from whippet.local.endpoints.fleet import Fleet, Group
 from whippet.local.endpoints.instances import Launch
@@ -22,7 +23,9 @@ def log_group(endpoint_name: str) -> str:
     return f"/aws/sagemaker/Endpoints/{endpoint_name}"
 
 
-def make_fleet(settings: Settings, region: str, endpoint_name: str, configuration: Configuration) -> Fleet:
+def make_fleet(
+    settings: Settings, clock: Clock, region: str, endpoint_name: str, configuration: Configuration
+) -> Fleet:
     """Makes a fleet, of which nothing runs as yet.
 
     Raises:
@@ -31,7 +34,7 @@ def make_fleet(settings: Settings, region: str, endpoint_name: str, configuratio
     folder = settings.work / "endpoints" / uuid.uuid4().hex
     try:
         groups = [
-            Group(variant, _launch(settings, region, endpoint_name, variant, folder), variant.weight)
+            Group(variant, _launch(settings, clock, region, endpoint_name, variant, folder), variant.weight)
             for variant in configuration.variants
         ]
     except LaunchError:
@@ -40,7 +43,9 @@ def make_fleet(settings: Settings, region: str, endpoint_name: str, configuratio
     return Fleet(configuration, groups, folder)
 
 
-def _launch(settings: Settings, region: str, endpoint_name: str, variant: Variant, folder: Path) -> Launch:
+def _launch(
+    settings: Settings, clock: Clock, region: str, endpoint_name: str, variant: Variant, folder: Path
+) -> Launch:
     archive = folder / variant.name / "model.tar.gz"
     _fetch(variant, archive)
     return Launch(
@@ -55,6 +60,7 @@ def _launch(settings: Settings, region: str, endpoint_name: str, variant: Varian
         invocation_timeout=settings.invocation_timeout,
         ping_interval=settings.health_check_interval,
         grace=settings.stop_grace,
+        clock=clock,
     )
 
 

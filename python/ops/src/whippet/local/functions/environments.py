@@ -126,7 +126,7 @@ class Environment:
             function.region,
             function.log_group,
             self._stream,
-            lambda: int(host.clock.time() * 1000),
+            host.clock,
         )
 
     @property

@@ -398,7 +398,7 @@ class TrainingRun:
     def _log_stream(self, host: str) -> LogStream:
         clock = self._context.clock
         stream = f"{self.job.training_job_name}/{host}-{int(clock.time())}"
-        return LogStream(self.job.role_arn, self.job.region, LOG_GROUP, stream, lambda: int(clock.time() * 1000))
+        return LogStream(self.job.role_arn, self.job.region, LOG_GROUP, stream, clock)
 
     def _on_lines(self, lines: list[str]) -> None:
         for name, value in self._reader.read(lines):
