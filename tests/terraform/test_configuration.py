@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import hcl2
 import pytest
 
 from whippet.terraform import Terraform
@@ -41,3 +43,18 @@ def test_offline_runs_pass(root: Terraform, file: str) -> None:
 
 def test_every_module_has_offline_runs() -> None:
     assert {f"{module}.tftest.hcl" for module in MODULES} | {"root.tftest.hcl"} == set(RUNS)
+
+
+@pytest.mark.parametrize("name", [*MODULES, "root"])
+def test_every_validation_has_a_run_that_fails_it(configuration: Path, name: str) -> None:
+    runs = (configuration / "tests" / f"{name}.tftest.hcl").read_text()
+    failed = set(re.findall(r"\bvar\.\w+", " ".join(re.findall(r"expect_failures = \[(.*?)\]", runs, re.DOTALL))))
+    folder = configuration if name == "root" else configuration / "modules" / name
+    validated = {
+        "var." + variable.strip('"')
+        for path in folder.glob("*.tf")
+        for block in hcl2.loads(path.read_text()).get("variable", [])
+        for variable, body in block.items()
+        if "validation" in body
+    }
+    assert validated - failed == set()
