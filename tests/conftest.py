@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+import signal
 import tarfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,15 @@ from typing import Any
 import pytest
 
 SIDE = 32
+
+
+@pytest.fixture(autouse=True)
+def _handlers_of_signals_stay() -> Iterator[None]:
+    """Gives signals back their handlers: what a server sets in a test would end the process of the next ones."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def tiny_model_document() -> dict[str, Any]:
