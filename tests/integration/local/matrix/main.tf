@@ -31,7 +31,6 @@ provider "aws" {
 
   endpoints {
     appautoscaling = var.local_aws_url
-    autoscaling    = var.local_aws_url
     budgets        = var.local_aws_url
     cloudwatch     = var.local_aws_url
     ec2            = var.local_aws_url

@@ -345,27 +345,6 @@ resource "aws_launch_template" "this" {
   }
 }
 
-resource "aws_autoscaling_group" "this" {
-  name                = "matrix-compute"
-  min_size            = 0
-  max_size            = var.changed ? 2 : 1
-  desired_capacity    = 0
-  default_cooldown    = var.changed ? 60 : 30
-  vpc_zone_identifier = [aws_subnet.this.id]
-
-  launch_template {
-    id      = aws_launch_template.this.id
-    version = aws_launch_template.this.latest_version
-  }
-}
-
-resource "aws_autoscaling_policy" "this" {
-  name                   = "matrix-compute"
-  autoscaling_group_name = aws_autoscaling_group.this.name
-  adjustment_type        = "ExactCapacity"
-  scaling_adjustment     = var.changed ? 1 : 0
-}
-
 resource "aws_instance" "on_demand" {
   ami                                  = local.image
   instance_type                        = var.changed ? "t3.large" : "t3.medium"
