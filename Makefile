@@ -31,7 +31,7 @@ types: $(VENV)/.tools
 	$(BIN)/mypy
 
 checkov: $(CHECKOV)/.installed
-	$(CHECKOV)/bin/checkov --directory terraform --framework terraform --quiet --compact
+	$(CHECKOV)/bin/checkov --directory terraform --framework terraform --quiet --compact --skip-download
 
 docs: $(VENV)/.tools  ## write what the documentation says of the Terraform code from that code
 	$(BIN)/python scripts/terraform_docs.py
