@@ -35,7 +35,7 @@ def requirements() -> str:
 
 def members() -> dict[str, bytes]:
     """The package, its requirements and SageMaker's entry point."""
-    package = _archive.package_members(TRAINING / "src/whippet_training", (".py", ".json"))
+    package = _archive.package_members(TRAINING / "src/whippet_training", (".py", ".json", ".yaml"))
     return {**package, "requirements.txt": requirements().encode(), "train.py": ENTRY_POINT}
 
 

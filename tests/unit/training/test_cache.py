@@ -7,14 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from whippet_training.cache import Entry, FeatureCache
+from whippet_training.cache import Entry, FeatureCache, Key
 
 WIDTH = 8
 
 
-def entry(seed: int) -> tuple[bytes, Entry]:
+def key(seed: int) -> Key:
+    return bytes([seed]) * 32, seed % 3
+
+
+def entry(seed: int) -> tuple[Key, Entry]:
     feature = np.random.default_rng(seed).random(WIDTH, dtype=np.float32)
-    return bytes([seed]) * 32, Entry(bytes([seed]) * 16, feature)
+    return key(seed), Entry(bytes([seed]) * 16, feature)
 
 
 def write(folder: Path, *seeds: int) -> None:
@@ -24,12 +28,12 @@ def write(folder: Path, *seeds: int) -> None:
 
 
 def read(folder: Path, *seeds: int) -> set[int]:
-    entries = FeatureCache(folder, WIDTH).read({bytes([seed]) * 32 for seed in seeds})
-    for content, found in entries.items():
+    entries = FeatureCache(folder, WIDTH).read({key(seed) for seed in seeds})
+    for (content, _), found in entries.items():
         expected = entry(content[0])[1]
         assert found.pixels == expected.pixels
         np.testing.assert_array_equal(found.feature, expected.feature)
-    return {content[0] for content in entries}
+    return {content[0] for content, _ in entries}
 
 
 def test_what_is_written_is_read_and_nothing_else(tmp_path: Path) -> None:
@@ -55,6 +59,12 @@ def test_a_damaged_record_counts_as_absent(tmp_path: Path, place: int) -> None:
     assert read(tmp_path, 1) == set()
 
 
+def test_a_view_is_not_taken_for_another_of_the_same_photo(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    content, number = key(1)
+    assert FeatureCache(tmp_path, WIDTH).read({(content, number + 1)}) == {}
+
+
 def test_a_cache_of_nothing_keeps_nothing(tmp_path: Path) -> None:
     with FeatureCache(None, WIDTH) as cache:
         cache.write(*entry(1))
@@ -69,7 +79,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
         f"with FeatureCache(Path(sys.argv[1]), {WIDTH}) as cache:\n"
         "    for seed in range(start, start + 100):\n"
         f"        feature = np.random.default_rng(seed).random({WIDTH}, dtype=np.float32)\n"
-        "        cache.write(bytes([seed]) * 32, Entry(bytes([seed]) * 16, feature))\n"
+        "        cache.write((bytes([seed]) * 32, seed % 3), Entry(bytes([seed]) * 16, feature))\n"
     )
     writers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(start)]) for start in (0, 50, 100)]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]

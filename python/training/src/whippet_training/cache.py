@@ -1,4 +1,4 @@
-"""Feature vectors on disk, by the content of the photo they belong to.
+"""Feature vectors on disk, by the content of the photo and the view of it they belong to.
 
 A cache is a folder of segments. A process appends what it computes to a segment of its own and reads everybody's, so
 any number of processes may share a cache without a lock. Every record carries a checksum: what an interrupted process
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import zlib
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,10 +22,13 @@ from whippet_training.inference import Floats
 
 PIXEL_DIGEST_BYTES = 16
 
+Key = tuple[bytes, int]
+"""SHA-256 of a photo's file, and the number of a view of it (views.py)."""
+
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a photo's content.
+    """What is known of a view of a photo.
 
     Attributes:
         pixels: Digest of the decoded photo: the same for a copy with other metadata.
@@ -50,6 +54,7 @@ class FeatureCache:
         self._record = np.dtype(
             [
                 ("content", "V32"),
+                ("view", "<u2"),
                 ("pixels", f"V{PIXEL_DIGEST_BYTES}"),
                 ("feature", "<f4", (width,)),
                 ("checksum", "<u4"),
@@ -66,29 +71,29 @@ class FeatureCache:
         if self._segment is not None:
             self._segment.close()
 
-    def read(self, contents: set[bytes]) -> dict[bytes, Entry]:
-        """Reads the entries of the photos with these SHA-256 digests, as far as they are held intact."""
+    def read(self, keys: Set[Key]) -> dict[Key, Entry]:
+        """Reads the entries of these views, as far as they are held intact."""
         if self._folder is None or not self._folder.is_dir():
             return {}
-        entries: dict[bytes, Entry] = {}
+        entries: dict[Key, Entry] = {}
         size = self._record.itemsize
         for path in sorted(self._folder.glob("*.features")):
             segment = path.read_bytes()
             # One record at a time: a segment may end in half a record, its writer being killed or still at work.
             for start in range(0, len(segment) - size + 1, size):
-                content = segment[start : start + 32]
-                if content not in contents or content in entries:
+                key = segment[start : start + 32], int.from_bytes(segment[start + 32 : start + 34], "little")
+                if key not in keys or key in entries:
                     continue
                 if zlib.crc32(segment[start : start + size - 4]) != int.from_bytes(
                     segment[start + size - 4 : start + size], "little"
                 ):
                     continue
                 record = np.frombuffer(segment, self._record, count=1, offset=start)[0]
-                entries[content] = Entry(bytes(record["pixels"]), record["feature"])
+                entries[key] = Entry(bytes(record["pixels"]), record["feature"])
         return entries
 
-    def write(self, content: bytes, entry: Entry) -> None:
-        """Appends the entry of the photo with this SHA-256 digest.
+    def write(self, key: Key, entry: Entry) -> None:
+        """Appends the entry of a view.
 
         Raises:
             OSError: If the disk is full or the folder may not be written.
@@ -98,5 +103,6 @@ class FeatureCache:
         if self._segment is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._segment = (self._folder / f"{os.getpid()}-{secrets.token_hex(6)}.features").open("xb")
-        body = content + entry.pixels + entry.feature.astype("<f4").tobytes()
+        content, view = key
+        body = content + view.to_bytes(2, "little") + entry.pixels + entry.feature.astype("<f4").tobytes()
         self._segment.write(body + zlib.crc32(body).to_bytes(4, "little"))

@@ -44,13 +44,14 @@ class Engine(Protocol):
 
         Args:
             count: Number of photos.
-            prepare: Returns a photo's network input [1, 3, crop, crop], or None to pass it over; called from threads.
-            sink: Receives number and feature [width], in any order, one call at a time.
+            prepare: Returns the network inputs of a photo's views [V, 3, crop, crop], or None to pass the photo over;
+                called from threads.
+            sink: Receives number and features [V, width], in any order, one call at a time.
         """
 
 
 class OpenVinoEngine:
-    """OpenVINO on all cores, one photo per request, so that a feature does not depend on its neighbours.
+    """OpenVINO on all cores, one view per request, so that a feature does not depend on its neighbours.
 
     Each thread prepares a photo and infers it before it takes the next: as many threads as cores, and the photo is
     still in the core's cache. Against a queue between decoding and inferring threads that saves a third of the time.
@@ -81,9 +82,12 @@ class OpenVinoEngine:
                 return
             if not hasattr(own, "request"):
                 own.request = compiled.create_infer_request()
-            own.request.infer({0: batch}, share_inputs=True)
+            features = np.empty((len(batch), self._backbone.width), dtype=np.float32)
+            for view, feature in zip(batch[:, np.newaxis], features, strict=True):
+                own.request.infer({0: view}, share_inputs=True)
+                feature[:] = own.request.get_output_tensor().data[0]
             with lock:
-                sink(number, own.request.get_output_tensor().data[0].copy())
+                sink(number, features)
 
         pool = ThreadPoolExecutor(self._threads)
         try:
@@ -94,7 +98,7 @@ class OpenVinoEngine:
 
 
 class TorchEngine:
-    """PyTorch: a photo at a time on the CPU, batches of one fixed size on a GPU."""
+    """PyTorch: a view at a time on the CPU, batches of one fixed size on a GPU."""
 
     def __init__(self, backbone: Backbone) -> None:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -104,19 +108,24 @@ class TorchEngine:
 
     def run(self, count: int, prepare: Prepare, sink: Sink) -> None:
         """See Engine."""
-        photos = (
-            (number, batch)
+        views = (
+            (number, len(batch), view)
             for number, batch in zip(range(count), _read_ahead(prepare, count), strict=True)
             if batch is not None
+            for view in batch
         )
-        while chunk := list(islice(photos, self._batch)):
+        features: list[Floats] = []
+        while chunk := list(islice(views, self._batch)):
             # A short batch is padded: kernels are chosen by shape, and a photo's bits must not depend on that.
-            padding = [chunk[0][1]] * (self._batch - len(chunk))
-            batch = torch.from_numpy(np.concatenate([photo for _, photo in chunk] + padding))
+            padding = [chunk[0][2]] * (self._batch - len(chunk))
+            batch = torch.from_numpy(np.stack([view for *_, view in chunk] + padding))
             with torch.inference_mode():
-                features = self._module(batch.to(self._device)).cpu().numpy()
-            for (number, _), feature in zip(chunk, features, strict=False):
-                sink(number, feature)
+                answers = self._module(batch.to(self._device)).cpu().numpy()
+            for (number, count_of_photo, _), feature in zip(chunk, answers, strict=False):
+                features.append(feature)
+                if len(features) == count_of_photo:
+                    sink(number, np.stack(features))
+                    features = []
 
 
 def create_engine(name: str, backbone: Backbone) -> Engine:

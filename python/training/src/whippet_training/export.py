@@ -56,10 +56,7 @@ def write_weights(folder: Path, backbone: Backbone, head: Head) -> dict[str, str
 
 
 def _write_torchscript(path: Path, backbone: Backbone, head: Head) -> None:
-    classes, width = head.weight.shape
-    layer = torch.nn.Linear(width, classes)
-    layer.load_state_dict({"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)})
-    network = torch.nn.Sequential(backbone.module, layer).eval().requires_grad_(False)
+    network = torch.nn.Sequential(backbone.module, head.module()).eval().requires_grad_(False)
     side = backbone.preprocessing.crop
     with warnings.catch_warnings():
         # PyTorch prefers torch.export now; the container that reads this file is older than that format
@@ -75,17 +72,24 @@ def _write_openvino(path: Path, backbone: Backbone, head: Head) -> None:
     from openvino import opset13 as ops
 
     model = openvino_backbone(backbone).clone()
-    features = model.outputs[0].get_node().input_value(0)
-    weight, bias = ops.constant(head.weight), ops.constant(head.bias)
-    product = ops.matmul(features, weight, transpose_a=False, transpose_b=True)
-    logits = ops.add(product, bias)
-    # Names of their own: OpenVINO would number them by all that the process has made before.
-    for node, name in ((weight, "head.weight"), (bias, "head.bias"), (product, "head.product"), (logits, "logits")):
-        node.set_friendly_name(name)
+    values = model.outputs[0].get_node().input_value(0)
+    for number, (weights, biases) in enumerate(head.layers):
+        if number:
+            values = _named(ops.relu(values), f"head.{number}.relu")
+        weight = _named(ops.constant(weights), f"head.{number}.weight")
+        product = _named(ops.matmul(values, weight, transpose_a=False, transpose_b=True), f"head.{number}.product")
+        values = _named(ops.add(product, _named(ops.constant(biases), f"head.{number}.bias")), f"head.{number}.sum")
+    logits = _named(values, "logits")
     network = openvino.Model([logits], model.get_parameters(), "whippet")
     network.outputs[0].get_tensor().set_names({"logits"})
     network.get_results()[0].set_friendly_name("result")
     openvino.save_model(network, path, compress_to_fp16=False)
+
+
+def _named(node: Any, name: str) -> Any:
+    """Names a node: OpenVINO would number it by all that the process has made before."""
+    node.set_friendly_name(name)
+    return node
 
 
 def verify_weights(folder: Path, weights: dict[str, str], photos: Floats, logits: Floats) -> None:

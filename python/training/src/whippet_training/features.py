@@ -1,20 +1,23 @@
-"""Turns photos into feature vectors: every picture once, whatever it is called."""
+"""Turns photos into feature vectors: every view of every picture once, whatever it is called."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import PIL
 
 from whippet_training.backbones import Backbone
-from whippet_training.cache import Entry, FeatureCache
+from whippet_training.cache import Entry, FeatureCache, Key
 from whippet_training.dataset import Photo, pixel_digest
 from whippet_training.engines import Engine
-from whippet_training.inference import Floats, PhotoError, Preprocessing, crop, decode, normalise
+from whippet_training.inference import Floats, PhotoError, decode, normalise
+from whippet_training.views import view
 
 
 @dataclass(frozen=True)
@@ -22,14 +25,21 @@ class Extraction:
     """What became of the photos.
 
     Attributes:
-        entries: Feature and pixel digest by content, of every photo that could be read.
+        entries: Feature and pixel digest of every view of every photo that could be read.
         skipped: Why the others could not, by file.
         computed: Number of features that were not in the cache.
+        width: Length of a feature vector.
     """
 
-    entries: dict[bytes, Entry]
+    entries: dict[Key, Entry]
     skipped: dict[str, str]
     computed: int
+    width: int
+
+    def features(self, photos: Sequence[Photo], number: int = 0) -> Floats:
+        """The features of one view of these photos, [N, width]."""
+        features = [self.entries[photo.content, number].feature for photo in photos]
+        return np.array(features, dtype=np.float32).reshape(len(photos), self.width)
 
 
 def cache_folder(root: Path, backbone: Backbone, engine: Engine) -> Path:
@@ -42,24 +52,28 @@ def cache_folder(root: Path, backbone: Backbone, engine: Engine) -> Path:
 
 def extract(
     root: Path,
-    photos: Sequence[Photo],
-    preprocessing: Preprocessing,
+    photos: Mapping[Photo, int],
+    backbone: Backbone,
     engine: Engine,
     cache: FeatureCache,
     advance: Callable[[], None] = lambda: None,
 ) -> Extraction:
-    """Computes the features of all photos that the cache does not hold.
+    """Computes the features of all views that the cache does not hold.
 
     Args:
         root: The data folder.
-        photos: Photos in it; copies are computed once.
-        preprocessing: The backbone's.
+        photos: Photos in it, with the number of views wanted of each; copies are computed once.
+        backbone: The network, for its preprocessing and width.
         engine: Computes what is missing.
         cache: Is read first, and keeps what is computed as soon as it is.
         advance: Called for every photo that is done.
     """
-    entries = cache.read({photo.content for photo in photos})
-    missing = list({photo.content: photo for photo in photos if photo.content not in entries}.values())
+    wanted = {(photo.content, number): photo for photo, views in photos.items() for number in range(views)}
+    entries = cache.read(wanted.keys())
+    gaps: dict[bytes, list[int]] = defaultdict(list)
+    for content, number in wanted.keys() - entries.keys():
+        gaps[content].append(number)
+    missing = list({photo.content: photo for photo in photos if photo.content in gaps}.values())
     refused: dict[bytes, str] = {}
     digests: dict[int, bytes] = {}
 
@@ -68,7 +82,8 @@ def extract(
         try:
             image = decode((root / photo.file).read_bytes())
             digests[number] = pixel_digest(image)
-            return normalise(crop(image, preprocessing), preprocessing)
+            views = [view(image, i, photo.content, backbone.preprocessing) for i in sorted(gaps[photo.content])]
+            return np.concatenate([normalise(pixels, backbone.preprocessing) for pixels in views])
         except PhotoError as error:
             refused[photo.content] = error.message
         except OSError as error:
@@ -76,10 +91,12 @@ def extract(
         advance()
         return None
 
-    def keep(number: int, feature: Floats) -> None:
+    def keep(number: int, features: Floats) -> None:
         content = missing[number].content
-        entries[content] = Entry(digests[number], feature)
-        cache.write(content, entries[content])
+        digest = digests.pop(number)
+        for i, feature in zip(sorted(gaps[content]), features, strict=True):
+            entries[content, i] = Entry(digest, feature)
+            cache.write((content, i), entries[content, i])
         advance()
 
     for _ in range(len(photos) - len(missing)):
@@ -87,4 +104,5 @@ def extract(
     if missing:
         engine.run(len(missing), prepare, keep)
     skipped = {photo.file: refused[photo.content] for photo in photos if photo.content in refused}
-    return Extraction(entries, skipped, len(missing) - len(refused))
+    computed = sum(len(numbers) for content, numbers in gaps.items() if content not in refused)
+    return Extraction(entries, skipped, computed, backbone.width)

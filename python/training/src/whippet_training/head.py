@@ -1,9 +1,10 @@
-"""The linear head: trained on cached features by mini-batch AdamW, stopped early and chosen by the validation loss."""
+"""The classifier's head: trained on cached features by AdamW, stopped early and chosen by the validation loss."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -11,57 +12,61 @@ import torch
 from torch.nn import functional
 
 from whippet_training.inference import Floats
+from whippet_training.settings import HeadSettings
 
 Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Features [N, width] and class numbers [N]."""
+    """Photos that a head learns from or is measured on.
+
+    Attributes:
+        features: Of the centre crop, [N, width].
+        labels: Class numbers [N].
+        views: Features of further views of the same photos, [N, width] each.
+    """
 
     features: Floats
     labels: Labels
+    views: tuple[Floats, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
 @dataclass(frozen=True)
-class Hyperparameters:
-    """What a head is trained with.
-
-    Attributes:
-        learning_rate: AdamW's.
-        batch_size: Photos in a step.
-        epochs: Passes over the training photos, at most.
-        patience: Epochs without a lower validation loss that end the training.
-        weight_decays: AdamW's; each is tried, the lowest validation loss wins.
-        label_smoothing: Part of the target that is spread over all classes, in training only.
-    """
-
-    learning_rate: float = 1e-3
-    batch_size: int = 256
-    epochs: int = 60
-    patience: int = 6
-    weight_decays: tuple[float, ...] = (1e-2, 1.0)
-    label_smoothing: float = 0.0
-
-
-@dataclass(frozen=True)
 class Head:
-    """A linear layer on raw features: logits = features @ weight.T + bias.
+    """Linear layers on raw features, with a ReLU between each two.
 
     Attributes:
-        weight: float32 [classes, width].
-        bias: float32 [classes].
+        layers: Weight, float32 [out, in], and bias, float32 [out], of each layer; one layer makes the head linear.
     """
 
-    weight: Floats
-    bias: Floats
+    layers: tuple[tuple[Floats, Floats], ...]
 
     def logits(self, features: Floats) -> Floats:
         """Answers for features [N, width]: logits [N, classes]."""
-        return features @ self.weight.T + self.bias
+        values = features
+        for number, (weight, bias) in enumerate(self.layers):
+            if number:
+                values = np.maximum(values, 0)
+            values = values @ weight.T + bias
+        return values
+
+    def module(self) -> torch.nn.Sequential:
+        """The head as a network."""
+        steps: list[torch.nn.Module] = []
+        for weight, bias in self.layers:
+            layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
+            layer.load_state_dict({"weight": torch.from_numpy(weight.copy()), "bias": torch.from_numpy(bias.copy())})
+            steps += [*([torch.nn.ReLU()] if steps else []), layer]
+        return torch.nn.Sequential(*steps)
+
+    def divided(self, temperature: float) -> Head:
+        """The head whose logits are these, divided by a temperature."""
+        *lower, (weight, bias) = self.layers
+        return Head((*lower, (weight / np.float32(temperature), bias / np.float32(temperature))))
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,7 @@ class Trial:
     head: Head
 
 
-def train_heads(
-    train: Examples, valid: Examples, classes: int, parameters: Hyperparameters, seed: int
-) -> Sequence[Trial]:
+def train_heads(train: Examples, valid: Examples, classes: int, parameters: HeadSettings, seed: int) -> Sequence[Trial]:
     """Trains a head per weight decay.
 
     The result depends on the arguments alone, to the last bit: one thread computes, so that no sum's order depends on
@@ -111,41 +114,80 @@ def train_heads(
 
 
 def _train(
-    train: Examples, valid: Examples, classes: int, parameters: Hyperparameters, weight_decay: float, seed: int
+    train: Examples, valid: Examples, classes: int, parameters: HeadSettings, weight_decay: float, seed: int
 ) -> Trial:
     # Features are centred and brought to unit scale for the optimiser; the exported layer takes them raw.
     mean = train.features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = np.maximum(train.features.std(axis=0, dtype=np.float64), 1e-6).astype(np.float32)
-    inputs, targets = torch.from_numpy((train.features - mean) / scale), torch.from_numpy(train.labels)
+    inputs = torch.from_numpy(np.stack([(view - mean) / scale for view in (train.features, *train.views)]))
+    targets = torch.from_numpy(train.labels)
     valid_inputs, valid_targets = torch.from_numpy((valid.features - mean) / scale), torch.from_numpy(valid.labels)
 
-    layer = torch.nn.Linear(train.features.shape[1], classes)
-    torch.nn.init.zeros_(layer.weight)
-    torch.nn.init.zeros_(layer.bias)
-    optimiser = torch.optim.AdamW(layer.parameters(), lr=parameters.learning_rate, weight_decay=weight_decay)
-    order = torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(seed)
+    network = _network(inputs.shape[2], classes, parameters, draw)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=parameters.learning_rate, weight_decay=weight_decay)
     train_loss: list[float] = []
     valid_loss: list[float] = []
-    best_weight, best_bias = layer.weight.detach().clone(), layer.bias.detach().clone()
-    best = 0
+    best, best_state = 0, _state(network)
     for epoch in range(parameters.epochs):
         total = 0.0
-        for batch in torch.randperm(len(targets), generator=order).split(parameters.batch_size):
+        for batch in torch.randperm(len(targets), generator=draw).split(parameters.batch_size):
+            view = torch.randint(len(inputs), batch.shape, generator=draw) if len(inputs) > 1 else 0
             optimiser.zero_grad()
             loss = functional.cross_entropy(
-                layer(inputs[batch]), targets[batch], label_smoothing=parameters.label_smoothing
+                network(inputs[view, batch]), targets[batch], label_smoothing=parameters.label_smoothing
             )
             loss.backward()
             optimiser.step()
             total += loss.item() * len(batch)
         train_loss.append(total / len(targets))
         with torch.inference_mode():
-            valid_loss.append(functional.cross_entropy(layer(valid_inputs), valid_targets).item())
+            network.eval()
+            valid_loss.append(functional.cross_entropy(network(valid_inputs), valid_targets).item())
+            network.train()
         if valid_loss[-1] <= min(valid_loss):
-            best, best_weight, best_bias = epoch, layer.weight.detach().clone(), layer.bias.detach().clone()
+            best, best_state = epoch, _state(network)
         elif epoch - best >= parameters.patience:
             break
-    weight = best_weight.double().numpy() / scale
-    bias = best_bias.double().numpy() - weight @ mean
-    head = Head(weight.astype(np.float32), bias.astype(np.float32))
-    return Trial(weight_decay, best + 1, tuple(train_loss), tuple(valid_loss), head)
+    (weight, bias), *upper = best_state
+    raw_weight = weight.double().numpy() / scale
+    raw_bias = bias.double().numpy() - raw_weight @ mean
+    layers = [(raw_weight.astype(np.float32), raw_bias.astype(np.float32))]
+    layers += [(upper_weight.numpy(), upper_bias.numpy()) for upper_weight, upper_bias in upper]
+    return Trial(weight_decay, best + 1, tuple(train_loss), tuple(valid_loss), Head(tuple(layers)))
+
+
+class _Dropout(torch.nn.Module):
+    """Dropout that draws from a generator of its own: torch.nn.Dropout draws from the process's."""
+
+    def __init__(self, part: float, draw: torch.Generator) -> None:
+        super().__init__()
+        self._part, self._draw = part, draw
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return values
+        return values * (torch.rand(values.shape, generator=self._draw) >= self._part) / (1 - self._part)
+
+
+def _network(width: int, classes: int, parameters: HeadSettings, draw: torch.Generator) -> torch.nn.Sequential:
+    sizes = [width, *([parameters.hidden] if parameters.hidden else []), classes]
+    steps: list[torch.nn.Module] = []
+    for number, (inputs, outputs) in enumerate(pairwise(sizes)):
+        if number:
+            steps.append(torch.nn.ReLU())
+        if parameters.dropout:
+            steps.append(_Dropout(parameters.dropout, draw))
+        layer = torch.nn.Linear(inputs, outputs)
+        torch.nn.init.zeros_(layer.bias)
+        if number == len(sizes) - 2:
+            torch.nn.init.zeros_(layer.weight)
+        else:
+            torch.nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=draw)
+        steps.append(layer)
+    return torch.nn.Sequential(*steps)
+
+
+def _state(network: torch.nn.Sequential) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    linear = [step for step in network if isinstance(step, torch.nn.Linear)]
+    return [(layer.weight.detach().clone(), layer.bias.detach().clone()) for layer in linear]

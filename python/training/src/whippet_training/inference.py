@@ -35,7 +35,7 @@ MAX_PIXELS = 50_000_000
 
 DEFAULT_TOP_K = 5
 
-_INTERPOLATIONS = {
+INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -181,7 +181,7 @@ def crop(image: Image.Image, preprocessing: Preprocessing, max_pixels: int = MAX
         )
     side = preprocessing.crop
     left, top = round((size[0] - side) / 2.0), round((size[1] - side) / 2.0)
-    resized = image.resize(size, _INTERPOLATIONS[preprocessing.interpolation])
+    resized = image.resize(size, INTERPOLATIONS[preprocessing.interpolation])
     return np.asarray(resized.crop((left, top, left + side, top + side)))
 
 

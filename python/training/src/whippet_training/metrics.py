@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,25 @@ def calibration(probabilities: Doubles, labels: Labels, bins: int = CALIBRATION_
             accuracy=np.bincount(place, correct, minlength=bins) / count,
             count=count,
         )
+
+
+def fit_temperature(logits: Floats, labels: Labels) -> float:
+    """Finds the temperature that divides logits [N, classes] for the lowest loss on these photos, from 1/4 to 4.
+
+    The scores become as sure as the answers are right, and no answer changes: Guo et al. 2017 (arXiv 1706.04599).
+    The bounds keep photos that are all classified correctly from asking for a temperature of zero.
+    """
+    true = logits[np.arange(len(labels)), labels]
+
+    def slope(scale: float) -> float:
+        """The loss's derivative by the factor on the logits, in which it is convex."""
+        return float(((softmax(logits * np.float32(scale)) * logits).sum(axis=1) - true).mean())
+
+    low, high = 0.25, 4.0
+    for _ in range(40):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if slope(middle) > 0 else (middle, high)
+    return 1 / math.sqrt(low * high)
 
 
 def confusion_matrix(predicted: Labels, labels: Labels, classes: int) -> npt.NDArray[np.int64]:

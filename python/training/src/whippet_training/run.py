@@ -19,34 +19,16 @@ from whippet_training import export, metrics, plots
 from whippet_training.backbones import Backbone, create_backbone
 from whippet_training.cache import FeatureCache
 from whippet_training.console import progress, stderr
-from whippet_training.dataset import Dataset, Photo, read_clean_files, read_dataset, shared_between_splits
-from whippet_training.engines import create_engine
+from whippet_training.dataset import SPLITS, Dataset, Photo, read_clean_files, read_dataset, shared_between_splits
+from whippet_training.engines import Engine, create_engine
 from whippet_training.errors import TrainingError
 from whippet_training.features import Extraction, cache_folder, extract
-from whippet_training.head import Examples, Head, Hyperparameters, Trial, train_heads
+from whippet_training.head import Examples, Head, train_heads
 from whippet_training.inference import Floats, crop, decode, normalise
+from whippet_training.settings import Settings
 
 TOP_K = 5
 _VERIFIED_PHOTOS = 8
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides a training's result, beside the data.
-
-    Attributes:
-        backbone: timm name of the frozen network.
-        engine: openvino, torch or auto.
-        hyperparameters: Of the head.
-        seed: Of the order of the photos.
-        allow_leakage: Train although a picture lies in two splits.
-    """
-
-    backbone: str
-    engine: str
-    hyperparameters: Hyperparameters
-    seed: int
-    allow_leakage: bool
 
 
 @dataclass
@@ -106,17 +88,20 @@ def train(
                 "each in a folder of its own, as train/CLASS/*.jpg or CLASS/*.jpg."
             )
     with watch.phase("backbone"):
-        backbone = create_backbone(settings.backbone)
-        engine = create_engine(settings.engine, backbone)
+        backbone = create_backbone(settings.backbone, settings.image_size)
+        engines = [create_engine(settings.engine, network) for network in backbone.networks()]
     with watch.phase("features"):
-        extraction = _extract(dataset, backbone, engine, cache)
-        skipped = {**dataset.unreadable, **extraction.skipped}
+        extractions = _extract(dataset, settings.views, backbone, engines, cache)
+        skipped = dict(dataset.unreadable)
+        for extraction in extractions:
+            skipped |= extraction.skipped
         readable = [photo for photo in dataset.photos if photo.file not in skipped]
         leaks = _refuse_leakage(
-            [(extraction.entries[photo.content].pixels, photo) for photo in readable], settings.allow_leakage
+            [(extractions[0].entries[photo.content, 0].pixels, photo) for photo in readable], settings.allow_leakage
         )
     classes = tuple(sorted({photo.label for photo in readable if photo.split == "train"}))
-    splits = {name: _split(readable, name, classes, extraction, backbone.width) for name in ("train", "valid", "test")}
+    views = {"train": settings.views, "valid": 1, "test": 1}
+    splits = {name: _split(readable, name, classes, extractions, views[name]) for name in SPLITS}
     skipped |= {photo.file: "its class has no photo to train on" for photo in readable if photo.label not in classes}
     _report_skipped(skipped)
     for name in ("train", "valid"):
@@ -127,9 +112,11 @@ def train(
 
     with watch.phase("head"):
         trials = train_heads(
-            splits["train"].examples, splits["valid"].examples, len(classes), settings.hyperparameters, settings.seed
+            splits["train"].examples, splits["valid"].examples, len(classes), settings.head, settings.seed
         )
-    head = trials[0].head
+        valid = splits["valid"].examples
+        temperature = metrics.fit_temperature(trials[0].head.logits(valid.features), valid.labels)
+        head = trials[0].head.divided(temperature)
     with watch.phase("metrics"):
         logits = {name: head.logits(splits[name].examples.features) for name in ("valid", "test")}
         summaries = {
@@ -142,7 +129,7 @@ def train(
         document = {
             "schema_version": 1,
             "id": export.model_id(model_folder, weights),
-            "name": f"{backbone.name}-linear",
+            "name": f"{backbone.name}-{'mlp' if settings.head.hidden else 'linear'}",
             "backbone": backbone.name,
             "classes": list(classes),
             "preprocessing": json.loads(json.dumps(asdict(backbone.preprocessing))),
@@ -152,7 +139,12 @@ def train(
                 "fingerprint": dataset.fingerprint(),
                 "images": {name: len(split.photos) for name, split in splits.items()},
             },
-            "hyperparameters": _hyperparameters(settings, trials),
+            "hyperparameters": {
+                **settings.hyperparameters(),
+                "weight_decay": trials[0].weight_decay,
+                "best_epoch": trials[0].epoch,
+                "temperature": temperature,
+            },
             "seed": settings.seed,
             "versions": _versions(),
         }
@@ -185,8 +177,11 @@ def train(
             for trial in trials
         ],
         "seed": settings.seed,
-        "engine": engine.name,
-        "features": {"computed": extraction.computed, "cached": len(extraction.entries) - extraction.computed},
+        "engine": engines[0].name,
+        "features": {
+            "computed": sum(extraction.computed for extraction in extractions),
+            "cached": sum(len(extraction.entries) - extraction.computed for extraction in extractions),
+        },
         "versions": document["versions"],
         "seconds": watch.seconds,
     }
@@ -194,19 +189,25 @@ def train(
     return report
 
 
-def _extract(dataset: Dataset, backbone: Backbone, engine: Any, cache: Path | None) -> Extraction:
-    folder = cache_folder(cache, backbone, engine) if cache else None
-    if folder:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            stderr.print(f"warning: features are not kept: {error.strerror}: {folder}", soft_wrap=True)
-            folder = None
-    with (
-        FeatureCache(folder, backbone.width) as features,
-        progress("features", len(dataset.photos)) as advance,
-    ):
-        return extract(dataset.root, dataset.photos, backbone.preprocessing, engine, features, advance)
+def _extract(
+    dataset: Dataset, views: int, backbone: Backbone, engines: Sequence[Engine], cache: Path | None
+) -> list[Extraction]:
+    photos = {photo: views if photo.split == "train" else 1 for photo in dataset.photos}
+    extractions = []
+    for network, engine in zip(backbone.networks(), engines, strict=True):
+        folder = cache_folder(cache, network, engine) if cache else None
+        if folder:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                stderr.print(f"warning: features are not kept: {error.strerror}: {folder}", soft_wrap=True)
+                folder = None
+        with (
+            FeatureCache(folder, network.width) as features,
+            progress(f"features of {network.name}", len(photos)) as advance,
+        ):
+            extractions.append(extract(dataset.root, photos, network, engine, features, advance))
+    return extractions
 
 
 def _refuse_leakage(photos: Sequence[tuple[bytes, Photo]], allowed: bool) -> list[list[Photo]]:
@@ -220,12 +221,16 @@ def _refuse_leakage(photos: Sequence[tuple[bytes, Photo]], allowed: bool) -> lis
     return leaks
 
 
-def _split(photos: Sequence[Photo], name: str, classes: Sequence[str], extraction: Extraction, width: int) -> Split:
+def _split(
+    photos: Sequence[Photo], name: str, classes: Sequence[str], extractions: Sequence[Extraction], views: int
+) -> Split:
     number = {label: i for i, label in enumerate(classes)}
     chosen = tuple(photo for photo in photos if photo.split == name and photo.label in number)
-    features = [extraction.entries[photo.content].feature for photo in chosen]
-    labels = np.array([number[photo.label] for photo in chosen], dtype=np.int64)
-    return Split(chosen, Examples(np.array(features, dtype=np.float32).reshape(len(chosen), width), labels))
+    centre, *varied = (
+        np.concatenate([extraction.features(chosen, view) for extraction in extractions], axis=1)
+        for view in range(views)
+    )
+    return Split(chosen, Examples(centre, np.array([number[photo.label] for photo in chosen], np.int64), tuple(varied)))
 
 
 def _report_skipped(skipped: Mapping[str, str], shown: int = 20) -> None:
@@ -244,12 +249,6 @@ def _verify(folder: Path, weights: dict[str, str], data: Path, split: Split, bac
     preprocessing = backbone.preprocessing
     batch = np.concatenate([normalise(crop(image, preprocessing), preprocessing) for image in images])
     export.verify_weights(folder, weights, batch, head.logits(split.examples.features[list(chosen)]))
-
-
-def _hyperparameters(settings: Settings, trials: Sequence[Trial]) -> dict[str, Any]:
-    chosen = asdict(settings.hyperparameters)
-    chosen["weight_decays"] = list(settings.hyperparameters.weight_decays)
-    return {**chosen, "weight_decay": trials[0].weight_decay, "best_epoch": trials[0].epoch}
 
 
 def _versions() -> dict[str, str | None]:

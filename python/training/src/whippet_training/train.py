@@ -24,6 +24,7 @@ import typer
 
 from whippet_training.console import exit_on_sigterm, fail, interrupted, program, stderr
 from whippet_training.errors import TrainingError
+from whippet_training.settings import DEFAULT_PRESET, Settings, merge_defaults
 
 ARCHIVE = "model.tar.gz"
 
@@ -35,8 +36,18 @@ app = typer.Typer(
 )
 
 
+def _merge(context: typer.Context, chosen: str | Path | None) -> str | Path | None:
+    try:
+        merge_defaults(context, chosen)
+    except TrainingError as error:
+        _tell_sagemaker(str(error))
+        fail(str(error))
+    return chosen
+
+
 @app.command(epilog="Example: whippet train photos --weight-decay 0.01 --seed 7")
 def main(
+    context: typer.Context,
     data: Annotated[
         Path | None,
         typer.Argument(
@@ -46,8 +57,26 @@ def main(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Run folder.  [default: build/runs/ID of data and settings]")
     ] = None,
-    backbone: Annotated[str, typer.Option(help="timm name of the frozen backbone.")] = "tf_efficientnet_lite1",
-    engine: Annotated[str, typer.Option(help="Computes the features: openvino, torch or auto.")] = "auto",
+    preset: Annotated[
+        str, typer.Option(help="Named hyperparameters: fast, balanced, best.", is_eager=True, callback=_merge)
+    ] = DEFAULT_PRESET,
+    hyperparameters: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="YAML of hyperparameters; flags count above it.", is_eager=True, callback=_merge
+        ),
+    ] = None,
+    backbone: Annotated[
+        str, typer.Option(help="timm name of the network; a+b joins the features of both.")
+    ] = "tf_efficientnet_lite1",
+    image_size: Annotated[
+        int, typer.Option(min=0, max=1024, help="Side of the photo it sees; 0: what it was trained with.")
+    ] = 0,
+    views: Annotated[
+        int, typer.Option(min=1, max=32, help="Of each training photo: centre crop, mirrored, random crops.")
+    ] = 1,
+    hidden: Annotated[int, typer.Option(min=0, help="Hidden units of the head; 0: a linear head.")] = 0,
+    dropout: Annotated[float, typer.Option(min=0, max=0.95, help="In training only.")] = 0.0,
     learning_rate: Annotated[float, typer.Option(min=1e-8, help="AdamW's.")] = 1e-3,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos in a step.")] = 256,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training photos, at most.")] = 60,
@@ -57,7 +86,8 @@ def main(
         typer.Option(min=0, help="AdamW's; repeat it and validation chooses.  [default: 0.01 and 1]"),
     ] = None,
     label_smoothing: Annotated[float, typer.Option(min=0, max=0.99, help="In training only.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the order of the photos.")] = 0,
+    engine: Annotated[str, typer.Option(help="Computes the features: openvino, torch or auto.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
     allow_leakage: Annotated[bool, typer.Option(help="Train although a picture lies in two splits.")] = False,
     cache: Annotated[
         Path | None,
@@ -72,23 +102,7 @@ def main(
         stderr_is_quiet = as_json or not sys.stderr.isatty()
         if not stderr_is_quiet:
             stderr.print("loading PyTorch", end="\r")
-        from whippet_training.head import Hyperparameters
-        from whippet_training.run import Settings
-
-        settings = Settings(
-            backbone=backbone,
-            engine=engine,
-            hyperparameters=Hyperparameters(
-                learning_rate,
-                batch_size,
-                epochs,
-                patience,
-                tuple(weight_decay or Hyperparameters().weight_decays),
-                label_smoothing,
-            ),
-            seed=seed,
-            allow_leakage=allow_leakage,
-        )
+        settings = Settings.from_hyperparameters(context.params)
         cache = cache or Path(platformdirs.user_cache_dir("whippet"))
         model_dir = os.environ.get("SM_MODEL_DIR")
         report = (
@@ -115,7 +129,7 @@ def _training_channel() -> Path:
     return Path(channel)
 
 
-def _train_into_run_folder(data: Path, settings: Any, cache: Path, out: Path | None) -> dict[str, Any]:
+def _train_into_run_folder(data: Path, settings: Settings, cache: Path, out: Path | None) -> dict[str, Any]:
     from whippet_training import export, run
 
     folder = out or Path("build", "runs", _run_name(data, settings))
@@ -125,7 +139,7 @@ def _train_into_run_folder(data: Path, settings: Any, cache: Path, out: Path | N
     return {"run": str(folder), "archive": str(folder / ARCHIVE), **report}
 
 
-def _train_for_sagemaker(data: Path, settings: Any, cache: Path, model_dir: Path) -> dict[str, Any]:
+def _train_for_sagemaker(data: Path, settings: Settings, cache: Path, model_dir: Path) -> dict[str, Any]:
     from whippet_training import run
 
     output = os.environ.get("SM_OUTPUT_DATA_DIR")
@@ -137,7 +151,7 @@ def _train_for_sagemaker(data: Path, settings: Any, cache: Path, model_dir: Path
     return {"run": output, "archive": str(model_dir), **report}
 
 
-def _run_name(data: Path, settings: Any) -> str:
+def _run_name(data: Path, settings: Settings) -> str:
     identity = json.dumps([str(data.resolve()), asdict(settings)], sort_keys=True)
     return f"{data.resolve().name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
