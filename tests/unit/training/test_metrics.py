@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from whippet_training.metrics import calibration, confusion_matrix, per_class, softmax, summarise
+from whippet_training.metrics import calibration, confusion_matrix, fit_temperature, per_class, softmax, summarise
 
 LABELS = np.array([0, 1, 2, 0])
 LOGITS = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.5, 0.3, 0.2], [0.9, 0.05, 0.05]], dtype=np.float32))
@@ -46,3 +46,18 @@ def test_precision_and_recall_come_from_the_confusion_matrix() -> None:
 
 def test_softmax_survives_large_logits() -> None:
     np.testing.assert_allclose(softmax(np.array([[1000.0, 0.0]], dtype=np.float32)), [[1.0, 0.0]])
+
+
+def test_the_temperature_makes_scores_as_sure_as_the_answers_are_right() -> None:
+    draw = np.random.default_rng(5)
+    honest = draw.normal(size=(20_000, 6)).astype(np.float32) * 2
+    labels = np.array([draw.choice(6, p=row) for row in softmax(honest)])
+    for factor in (0.5, 1.0, 3.0):
+        logits = honest * np.float32(factor)
+        temperature = fit_temperature(logits, labels)
+        assert temperature == pytest.approx(factor, rel=0.05)
+        assert calibration(softmax(logits / np.float32(temperature)), labels).error < 0.01
+
+
+def test_photos_that_are_all_right_do_not_ask_for_a_temperature_of_zero() -> None:
+    assert fit_temperature(np.eye(5, dtype=np.float32), np.arange(5)) == pytest.approx(0.25)
