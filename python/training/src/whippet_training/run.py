@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,14 +17,11 @@ import numpy as np
 import whippet_training
 from whippet_training import export, metrics, plots
 from whippet_training.backbones import Backbone, create_backbone
-from whippet_training.cache import FeatureCache
-from whippet_training.console import progress, stderr
-from whippet_training.dataset import SPLITS, Dataset, Photo, read_clean_files, read_dataset, shared_between_splits
-from whippet_training.engines import Engine, create_engine
-from whippet_training.errors import TrainingError
-from whippet_training.features import Extraction, cache_folder, extract
+from whippet_training.dataset import read_clean_files
+from whippet_training.engines import create_engine
 from whippet_training.head import Examples, Head, train_heads
 from whippet_training.inference import Floats, crop, decode, normalise
+from whippet_training.preparation import Split, extract_features, prepare, read_trainable, report_skipped
 from whippet_training.settings import Settings
 
 TOP_K = 5
@@ -44,14 +41,6 @@ class Stopwatch:
         start = self.clock()
         yield
         self.seconds[name] = round(self.seconds.get(name, 0.0) + self.clock() - start, 3)
-
-
-@dataclass(frozen=True)
-class Split:
-    """Photos of a split that have a feature and a class that is trained, with both as arrays."""
-
-    photos: tuple[Photo, ...]
-    examples: Examples
 
 
 def train(
@@ -80,36 +69,15 @@ def train(
     """
     watch = Stopwatch(clock)
     with watch.phase("scan"):
-        dataset = read_dataset(data)
-        _refuse_leakage([(photo.content, photo) for photo in dataset.photos], settings.allow_leakage)
-        if len(dataset.classes) < 2:
-            raise TrainingError(
-                f"{data} has training photos of {len(dataset.classes)} classes; two or more are needed, "
-                "each in a folder of its own, as train/CLASS/*.jpg or CLASS/*.jpg."
-            )
+        dataset = read_trainable(data, settings.allow_leakage)
     with watch.phase("backbone"):
         backbone = create_backbone(settings.backbone, settings.image_size)
         engines = [create_engine(settings.engine, network) for network in backbone.networks()]
     with watch.phase("features"):
-        extractions = _extract(dataset, settings.views, backbone, engines, cache)
-        skipped = dict(dataset.unreadable)
-        for extraction in extractions:
-            skipped |= extraction.skipped
-        readable = [photo for photo in dataset.photos if photo.file not in skipped]
-        leaks = _refuse_leakage(
-            [(extractions[0].entries[photo.content, 0].pixels, photo) for photo in readable], settings.allow_leakage
-        )
-    classes = tuple(sorted({photo.label for photo in readable if photo.split == "train"}))
-    views = {"train": settings.views, "valid": 1, "test": 1}
-    splits = {name: _split(readable, name, classes, extractions, views[name]) for name in SPLITS}
-    skipped |= {photo.file: "its class has no photo to train on" for photo in readable if photo.label not in classes}
-    _report_skipped(skipped)
-    for name in ("train", "valid"):
-        if not splits[name].photos or len(classes) < 2:
-            raise TrainingError(
-                f"{data} has too few readable photos in its {name} split; run: whippet data check {data}"
-            )
-
+        extractions = extract_features(dataset, settings.views, backbone, engines, cache)
+        prepared = prepare(dataset, extractions, settings.views, settings.allow_leakage)
+    classes, splits, skipped = prepared.classes, prepared.splits, prepared.skipped
+    report_skipped(skipped)
     with watch.phase("head"):
         trials = train_heads(
             splits["train"].examples, splits["valid"].examples, len(classes), settings.head, settings.seed
@@ -165,7 +133,7 @@ def train(
         "calibration_bins": metrics.CALIBRATION_BINS,
         "data": {**document["data"], "folder": str(data), "classes": len(classes)},
         "skipped": [{"file": file, "reason": reason} for file, reason in sorted(skipped.items())],
-        "leaks": [[photo.file for photo in group] for group in leaks],
+        "leaks": [[photo.file for photo in group] for group in prepared.leaks],
         "hyperparameters": document["hyperparameters"],
         "trials": [
             {
@@ -187,60 +155,6 @@ def train(
     }
     _write_json(report_folder / "metrics.json", report)
     return report
-
-
-def _extract(
-    dataset: Dataset, views: int, backbone: Backbone, engines: Sequence[Engine], cache: Path | None
-) -> list[Extraction]:
-    photos = {photo: views if photo.split == "train" else 1 for photo in dataset.photos}
-    extractions = []
-    for network, engine in zip(backbone.networks(), engines, strict=True):
-        folder = cache_folder(cache, network, engine) if cache else None
-        if folder:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                stderr.print(f"warning: features are not kept: {error.strerror}: {folder}", soft_wrap=True)
-                folder = None
-        with (
-            FeatureCache(folder, network.width) as features,
-            progress(f"features of {network.name}", len(photos)) as advance,
-        ):
-            extractions.append(extract(dataset.root, photos, network, engine, features, advance))
-    return extractions
-
-
-def _refuse_leakage(photos: Sequence[tuple[bytes, Photo]], allowed: bool) -> list[list[Photo]]:
-    leaks = shared_between_splits(photos)
-    if leaks and not allowed:
-        example = " and ".join(photo.file for photo in leaks[0][:2])
-        raise TrainingError(
-            f"{len(leaks)} pictures lie in more than one split, {example} for one, and would flatter the metrics. "
-            "Remove the copies (whippet data check names them all), or pass --allow-leakage."
-        )
-    return leaks
-
-
-def _split(
-    photos: Sequence[Photo], name: str, classes: Sequence[str], extractions: Sequence[Extraction], views: int
-) -> Split:
-    number = {label: i for i, label in enumerate(classes)}
-    chosen = tuple(photo for photo in photos if photo.split == name and photo.label in number)
-    centre, *varied = (
-        np.concatenate([extraction.features(chosen, view) for extraction in extractions], axis=1)
-        for view in range(views)
-    )
-    return Split(chosen, Examples(centre, np.array([number[photo.label] for photo in chosen], np.int64), tuple(varied)))
-
-
-def _report_skipped(skipped: Mapping[str, str], shown: int = 20) -> None:
-    if not skipped:
-        return
-    lines = [f"skipped {len(skipped)} photos that cannot be used:"]
-    lines += [f"  {file}: {reason}" for file, reason in sorted(skipped.items())[:shown]]
-    if len(skipped) > shown:
-        lines.append(f"  and {len(skipped) - shown} more, listed in metrics.json")
-    stderr.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def _verify(folder: Path, weights: dict[str, str], data: Path, split: Split, backbone: Backbone, head: Head) -> None:
