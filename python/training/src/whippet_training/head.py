@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -107,15 +107,33 @@ def train_heads(train: Examples, valid: Examples, classes: int, parameters: Head
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        trials = [_train(train, valid, classes, parameters, decay, seed) for decay in parameters.weight_decays]
+        trials = [train_head(train, valid, classes, parameters, decay, seed) for decay in parameters.weight_decays]
     finally:
         torch.set_num_threads(threads)
     return sorted(trials, key=lambda trial: min(trial.valid_loss))
 
 
-def _train(
-    train: Examples, valid: Examples, classes: int, parameters: HeadSettings, weight_decay: float, seed: int
+def train_head(
+    train: Examples,
+    valid: Examples,
+    classes: int,
+    parameters: HeadSettings,
+    weight_decay: float,
+    seed: int,
+    report: Callable[[int, float], None] = lambda epoch, valid_loss: None,
 ) -> Trial:
+    """Trains a head with one weight decay, in as many threads as PyTorch is set to.
+
+    Args:
+        train: Training photos.
+        valid: Validation photos; nothing else decides when to stop.
+        classes: Number of classes.
+        parameters: What to train with; its weight decays do not count.
+        weight_decay: AdamW's.
+        seed: Of every random draw.
+        report: Called with the number of each epoch, from 0, and the validation loss after it; what it raises ends the
+            training.
+    """
     # Features are centred and brought to unit scale for the optimiser; the exported layer takes them raw.
     mean = train.features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = np.maximum(train.features.std(axis=0, dtype=np.float64), 1e-6).astype(np.float32)
@@ -145,6 +163,7 @@ def _train(
             network.eval()
             valid_loss.append(functional.cross_entropy(network(valid_inputs), valid_targets).item())
             network.train()
+        report(epoch, valid_loss[-1])
         if valid_loss[-1] <= min(valid_loss):
             best, best_state = epoch, _state(network)
         elif epoch - best >= parameters.patience:
