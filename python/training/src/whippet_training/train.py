@@ -108,7 +108,7 @@ def main(
         report = (
             _train_for_sagemaker(data, settings, cache, Path(model_dir))
             if model_dir and not out
-            else (_train_into_run_folder(data, settings, cache, out))
+            else (train_into_run_folder(data, settings, cache, out))
         )
     except (TrainingError, OSError) as error:
         message = str(error) if isinstance(error, TrainingError) else f"{error.strerror}: {error.filename}"
@@ -119,7 +119,7 @@ def main(
     except Exception as error:
         _tell_sagemaker(f"{type(error).__name__}: {error}")
         raise
-    sys.stdout.write((json.dumps(report, indent=2) if as_json else _summary(report)) + "\n")
+    sys.stdout.write((json.dumps(report, indent=2) if as_json else summary(report)) + "\n")
 
 
 def _training_channel() -> Path:
@@ -129,7 +129,7 @@ def _training_channel() -> Path:
     return Path(channel)
 
 
-def _train_into_run_folder(data: Path, settings: Settings, cache: Path, out: Path | None) -> dict[str, Any]:
+def train_into_run_folder(data: Path, settings: Settings, cache: Path, out: Path | None) -> dict[str, Any]:
     from whippet_training import export, run
 
     folder = out or Path("build", "runs", _run_name(data, settings))
@@ -175,7 +175,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         unfinished.rename(folder)
 
 
-def _summary(report: dict[str, Any]) -> str:
+def summary(report: dict[str, Any]) -> str:
     lines = []
     for name, title in (("valid", "valid"), ("test", "test"), ("test_clean", "test, not in ImageNet")):
         if values := report.get(name):
