@@ -130,6 +130,14 @@ def _training_channel() -> Path:
 
 
 def train_into_run_folder(data: Path, settings: Settings, cache: Path, out: Path | None) -> dict[str, Any]:
+    """Trains, and leaves the packed model with its report in a folder that is replaced once all went well.
+
+    Returns:
+        What metrics.json holds, and where the folder and the archive are.
+
+    Raises:
+        TrainingError: If the data cannot be trained on, or something that is not a run folder is in the way.
+    """
     from whippet_training import export, run
 
     folder = out or Path("build", "runs", _run_name(data, settings))
@@ -176,6 +184,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 
 def summary(report: dict[str, Any]) -> str:
+    """What a person wants to know of a training; SageMaker reads the metrics from it."""
     lines = []
     for name, title in (("valid", "valid"), ("test", "test"), ("test_clean", "test, not in ImageNet")):
         if values := report.get(name):
