@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 
-from whippet_training.head import Examples, train_heads
+from whippet_training.errors import TrainingError
+from whippet_training.head import Examples, train_head, train_heads
+from whippet_training.observe import Epoch, Step, StopTraining
 from whippet_training.settings import HeadSettings
 
 CLASSES, WIDTH = 4, 12
@@ -107,3 +111,81 @@ def test_further_views_teach_the_head_what_the_first_does_not_show() -> None:
         head = train_heads(both, valid, CLASSES, parameters, seed=0)[0].head
         right[len(views)] = (head.logits(test.features[:, ::-1]).argmax(axis=1) == test.labels).mean()
     assert right[1] > right[0] + 0.1
+
+
+class Witness:
+    """Notes what it is told, and asks to stop at a step."""
+
+    def __init__(self, stop_at: int = -1) -> None:
+        self.steps: list[Step] = []
+        self.epochs: list[Epoch] = []
+        self.finished = 0
+        self.stop_at = stop_at
+
+    def start(self, module: torch.nn.Module, classes: int, class_counts: Sequence[int]) -> None:
+        self.module, self.class_counts = module, list(class_counts)
+        if self.stop_at == -2:
+            raise StopTraining("too few photos")
+
+    def step(self, step: Step) -> None:
+        assert all(weight.grad is not None for weight in self.module.parameters())
+        self.steps.append(step)
+        if step.number == self.stop_at:
+            raise StopTraining("seen enough")
+
+    def epoch(self, epoch: Epoch) -> None:
+        self.epochs.append(epoch)
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+def test_an_observer_sees_every_step_and_epoch_and_changes_nothing() -> None:
+    witness = Witness()
+    parameters = HeadSettings(epochs=3, batch_size=100, weight_decays=(0.01, 0.1))
+    watched, unwatched = (
+        train_heads(examples(250, 1), examples(80, 2), CLASSES, parameters, 0, observer) for observer in (witness, None)
+    )
+    assert watched[0].head.layers[0][0].tobytes() == unwatched[0].head.layers[0][0].tobytes()
+    assert [(one.number, one.epoch, one.photos) for one in witness.steps[:4]] == [
+        (0, 0, 100), (1, 0, 100), (2, 0, 50), (3, 1, 100)
+    ]  # fmt: skip
+    assert len(witness.steps) == 2 * 9
+    assert witness.steps[0].loss == pytest.approx(np.log(CLASSES), rel=1e-5)
+    assert sum(witness.class_counts) == 250
+    trials = sorted(watched, key=lambda trial: trial.weight_decay)
+    told = [(one.train_loss, one.valid_loss) for one in witness.epochs]
+    assert told == [pair for trial in trials for pair in zip(trial.train_loss, trial.valid_loss, strict=True)]
+    assert witness.epochs[2].valid_top1 is not None
+    assert witness.epochs[2].valid_top1 > 0.5
+    assert witness.finished == 2
+
+
+def test_a_training_that_an_observer_ends_keeps_its_best_epoch_and_the_reason() -> None:
+    parameters = HeadSettings(epochs=9, batch_size=100, weight_decays=(0.01,))
+    [trial] = train_heads(examples(250, 1), examples(80, 2), CLASSES, parameters, 0, Witness(stop_at=7))
+    assert trial.stopped == "seen enough"
+    assert len(trial.valid_loss) == 3
+    [whole] = train_heads(examples(250, 1), examples(80, 2), CLASSES, parameters, 0)
+    assert whole.stopped is None
+    assert trial.valid_loss[:2] == whole.valid_loss[:2]
+    with pytest.raises(TrainingError, match=r"Nothing was trained.*too few photos"):
+        train_heads(examples(250, 1), examples(80, 2), CLASSES, parameters, 0, Witness(stop_at=-2))
+
+
+def test_an_observer_hears_of_the_end_of_a_training_that_fails() -> None:
+    witness = Witness()
+
+    def prune(epoch: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_head(examples(250, 1), examples(80, 2), CLASSES, HeadSettings(), 0.01, 0, prune, witness)
+    assert witness.finished == 1
+
+
+def test_a_training_that_diverges_says_so_instead_of_keeping_a_head_that_learned_nothing() -> None:
+    train = examples(250, 1)
+    train.features[0] = np.nan
+    with pytest.raises(TrainingError, match=r"diverged .* at a learning rate of 0\.001: lower it"):
+        train_heads(train, examples(80, 2), CLASSES, HeadSettings(epochs=3), 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +13,10 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from whippet_training.errors import TrainingError
 from whippet_training.inference import Floats
+from whippet_training.observe import Epoch, Observer, Observers, Step, StopTraining
+from whippet_training.profiling import phase
 from whippet_training.settings import HeadSettings
 
 Labels = npt.NDArray[np.int64]
@@ -79,6 +84,7 @@ class Trial:
         train_loss: Mean cross-entropy per photo and epoch, while training.
         valid_loss: Mean cross-entropy per photo after each epoch.
         head: The head after the best epoch.
+        stopped: Why an observer ended the training; None if none did.
     """
 
     weight_decay: float
@@ -86,9 +92,17 @@ class Trial:
     train_loss: tuple[float, ...]
     valid_loss: tuple[float, ...]
     head: Head
+    stopped: str | None = None
 
 
-def train_heads(train: Examples, valid: Examples, classes: int, parameters: HeadSettings, seed: int) -> Sequence[Trial]:
+def train_heads(
+    train: Examples,
+    valid: Examples,
+    classes: int,
+    parameters: HeadSettings,
+    seed: int,
+    observer: Observer | None = None,
+) -> Sequence[Trial]:
     """Trains a head per weight decay.
 
     The result depends on the arguments alone, to the last bit: one thread computes, so that no sum's order depends on
@@ -100,17 +114,30 @@ def train_heads(train: Examples, valid: Examples, classes: int, parameters: Head
         classes: Number of classes.
         parameters: What to train with.
         seed: Of the order of the photos.
+        observer: Watches one training after the other, and may end each.
 
     Returns:
         The trials, best first.
+
+    Raises:
+        TrainingError: If every training ends with a loss that is not a number.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        trials = [train_head(train, valid, classes, parameters, decay, seed) for decay in parameters.weight_decays]
+        trials = [
+            train_head(train, valid, classes, parameters, decay, seed, observer=observer)
+            for decay in parameters.weight_decays
+        ]
     finally:
         torch.set_num_threads(threads)
-    return sorted(trials, key=lambda trial: min(trial.valid_loss))
+    best, *_ = trials = sorted(trials, key=lambda trial: _lowest(trial.valid_loss))
+    if _lowest(best.valid_loss) == math.inf:
+        raise TrainingError(
+            f"The training diverged (its loss is not a number) at a learning rate of {parameters.learning_rate:g}: "
+            f"lower it, --learning-rate {parameters.learning_rate / 10:g} for one."
+        )
+    return trials
 
 
 def train_head(
@@ -121,6 +148,7 @@ def train_head(
     weight_decay: float,
     seed: int,
     report: Callable[[int, float], None] = lambda epoch, valid_loss: None,
+    observer: Observer | None = None,
 ) -> Trial:
     """Trains a head with one weight decay, in as many threads as PyTorch is set to.
 
@@ -133,6 +161,10 @@ def train_head(
         seed: Of every random draw.
         report: Called with the number of each epoch, from 0, and the validation loss after it; what it raises ends the
             training.
+        observer: Watches the training, and may end it; the best epoch until then is kept.
+
+    Raises:
+        TrainingError: If the observer ends the training before it has begun.
     """
     # Features are centred and brought to unit scale for the optimiser; the exported layer takes them raw.
     mean = train.features.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -147,33 +179,89 @@ def train_head(
     train_loss: list[float] = []
     valid_loss: list[float] = []
     best, best_state = 0, _state(network)
-    for epoch in range(parameters.epochs):
-        total = 0.0
-        for batch in torch.randperm(len(targets), generator=draw).split(parameters.batch_size):
-            view = torch.randint(len(inputs), batch.shape, generator=draw) if len(inputs) > 1 else 0
-            optimiser.zero_grad()
-            loss = functional.cross_entropy(
-                network(inputs[view, batch]), targets[batch], label_smoothing=parameters.label_smoothing
-            )
-            loss.backward()
-            optimiser.step()
-            total += loss.item() * len(batch)
-        train_loss.append(total / len(targets))
-        with torch.inference_mode():
-            network.eval()
-            valid_loss.append(functional.cross_entropy(network(valid_inputs), valid_targets).item())
-            network.train()
-        report(epoch, valid_loss[-1])
-        if valid_loss[-1] <= min(valid_loss):
-            best, best_state = epoch, _state(network)
-        elif epoch - best >= parameters.patience:
-            break
+    watch = _Watch(observer or Observers(), parameters.learning_rate)
+    try:
+        watch.start(network, classes, train.labels)
+        for epoch in range(parameters.epochs):
+            for batch in torch.randperm(len(targets), generator=draw).split(parameters.batch_size):
+                view = torch.randint(len(inputs), batch.shape, generator=draw) if len(inputs) > 1 else 0
+                optimiser.zero_grad()
+                with phase("forward"):
+                    loss = functional.cross_entropy(
+                        network(inputs[view, batch]), targets[batch], label_smoothing=parameters.label_smoothing
+                    )
+                with phase("backward"):
+                    loss.backward()
+                if watch.step(epoch, loss.item(), len(batch)):
+                    break
+                with phase("optimiser"):
+                    optimiser.step()
+            with torch.inference_mode(), phase("forward"):
+                network.eval()
+                answers = network(valid_inputs)
+                valid_loss.append(functional.cross_entropy(answers, valid_targets).item())
+                network.train()
+            train_loss.append(watch.epoch(epoch, valid_loss[-1], answers, valid_targets))
+            report(epoch, valid_loss[-1])
+            if valid_loss[-1] <= _lowest(valid_loss):
+                best, best_state = epoch, _state(network)
+            if watch.stopped or epoch - best >= parameters.patience:
+                break
+    finally:
+        watch.finish()
     (weight, bias), *upper = best_state
     raw_weight = weight.double().numpy() / scale
     raw_bias = bias.double().numpy() - raw_weight @ mean
     layers = [(raw_weight.astype(np.float32), raw_bias.astype(np.float32))]
     layers += [(upper_weight.numpy(), upper_bias.numpy()) for upper_weight, upper_bias in upper]
-    return Trial(weight_decay, best + 1, tuple(train_loss), tuple(valid_loss), Head(tuple(layers)))
+    return Trial(weight_decay, best + 1, tuple(train_loss), tuple(valid_loss), Head(tuple(layers)), watch.stopped)
+
+
+class _Watch:
+    """Tells an observer of a training, and remembers why it wants it to end."""
+
+    def __init__(self, observer: Observer, learning_rate: float) -> None:
+        self._observer, self._learning_rate = observer, learning_rate
+        self._steps = self._photos = 0
+        self._loss = 0.0
+        self._since = time.perf_counter()
+        self.stopped: str | None = None
+
+    def start(self, network: torch.nn.Module, classes: int, labels: Labels) -> None:
+        try:
+            self._observer.start(network, classes, np.bincount(labels, minlength=classes).tolist())
+        except StopTraining as reason:
+            raise TrainingError(f"Nothing was trained, as a rule asked to stop: {reason}") from None
+
+    def step(self, epoch: int, loss: float, photos: int) -> bool:
+        """Returns whether the training shall end before this step."""
+        self._loss += loss * photos
+        self._photos += photos
+        try:
+            self._observer.step(Step(self._steps, epoch, loss, photos, self._learning_rate))
+        except StopTraining as reason:
+            self.stopped = str(reason)
+        self._steps += 1
+        return self.stopped is not None
+
+    def epoch(self, number: int, valid_loss: float, answers: torch.Tensor, labels: torch.Tensor) -> float:
+        """Returns the epoch's mean training loss."""
+        loss, now = self._loss / self._photos, time.perf_counter()
+        top1 = float((answers.argmax(dim=1) == labels).float().mean())
+        seconds = now - self._since
+        try:
+            self._observer.epoch(Epoch(number, loss, valid_loss, None, top1, self._learning_rate, seconds))
+        except StopTraining as reason:
+            self.stopped = self.stopped or str(reason)
+        self._loss, self._photos, self._since = 0.0, 0, now
+        return loss
+
+    def finish(self) -> None:
+        self._observer.finish()
+
+
+def _lowest(losses: Sequence[float]) -> float:
+    return min((loss for loss in losses if math.isfinite(loss)), default=math.inf)
 
 
 class _Dropout(torch.nn.Module):
