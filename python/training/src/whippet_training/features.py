@@ -16,7 +16,7 @@ from whippet_training.backbones import Backbone
 from whippet_training.cache import Entry, FeatureCache, Key
 from whippet_training.dataset import Photo, pixel_digest
 from whippet_training.engines import Engine
-from whippet_training.inference import Floats, PhotoError, decode, normalise
+from whippet_training.inference import Floats, PhotoError, Pixels, decode
 from whippet_training.views import view
 
 
@@ -42,10 +42,15 @@ class Extraction:
         return np.array(features, dtype=np.float32).reshape(len(photos), self.width)
 
 
+_FORMAT = 2
+"""Of what a cache folder holds; another one makes another folder."""
+
+
 def cache_folder(root: Path, backbone: Backbone, engine: Engine) -> Path:
     """Names the folder of the features that this backbone, preprocessing, engine and decoder compute."""
     key = json.dumps(
-        [backbone.weights, asdict(backbone.preprocessing), engine.name, f"pillow-{PIL.__version__}"], sort_keys=True
+        [_FORMAT, backbone.weights, asdict(backbone.preprocessing), engine.name, f"pillow-{PIL.__version__}"],
+        sort_keys=True,
     )
     return root / "features" / f"{backbone.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
@@ -77,13 +82,14 @@ def extract(
     refused: dict[bytes, str] = {}
     digests: dict[int, bytes] = {}
 
-    def prepare(number: int) -> Floats | None:
+    def prepare(number: int) -> Pixels | None:
         photo = missing[number]
         try:
             image = decode((root / photo.file).read_bytes())
             digests[number] = pixel_digest(image)
-            views = [view(image, i, photo.content, backbone.preprocessing) for i in sorted(gaps[photo.content])]
-            return np.concatenate([normalise(pixels, backbone.preprocessing) for pixels in views])
+            return np.stack(
+                [view(image, i, photo.content, backbone.preprocessing) for i in sorted(gaps[photo.content])]
+            )
         except PhotoError as error:
             refused[photo.content] = error.message
         except OSError as error:
