@@ -208,6 +208,8 @@ class DeadUnits(_Rule):
 class Overfit(_Rule):
     """The validation loss rises from its lowest while the training loss still falls: photos are learned by heart.
 
+    Validation photos that are classified better than at the lowest loss count for more than the loss.
+
     Debugger compares the two losses instead, which differ in every training that is well.
 
     Attributes:
@@ -236,7 +238,9 @@ class Overfit(_Rule):
         best = self._best
         risen = epoch.valid_loss - best.valid_loss > max(self.rise * best.valid_loss, self.floor * self.chance)
         fallen = epoch.train_loss < (1 - self.fall) * best.train_loss
-        self._count = self._count + 1 if risen and fallen else 0
+        # With label smoothing or mixup the answers get less sure and the loss rises, while more of them become right.
+        better = (epoch.valid_top1 or 0.0) > (best.valid_top1 or 0.0)
+        self._count = self._count + 1 if risen and fallen and not better else 0
         if self._count < self.epochs:
             return None
         return (
