@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from whippet_training.inference import Preprocessing, crop
+from whippet_training.inference import PhotoError, Preprocessing, crop
 from whippet_training.views import SMALLEST_AREA, view
 
 PREPROCESSING = Preprocessing(resize=72, crop=64, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -20,10 +21,30 @@ def photo() -> Image.Image:
     return Image.fromarray(np.stack([across, down, np.zeros_like(across)], axis=2).astype(np.uint8))
 
 
-def test_the_first_view_is_what_is_served_and_the_second_its_mirror_image(photo: Image.Image) -> None:
-    served = crop(photo, PREPROCESSING)
-    np.testing.assert_array_equal(view(photo, 0, CONTENT, PREPROCESSING), served)
-    np.testing.assert_array_equal(view(photo, 1, CONTENT, PREPROCESSING), served[:, ::-1])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("size", [(120, 90), (90, 120), (64, 64), (31, 47), (1, 1), (800, 600), (73, 72)])
+def test_the_first_view_is_what_is_served_to_a_level_or_two_and_the_second_its_mirror_image(
+    size: tuple[int, int], interpolation: str
+) -> None:
+    preprocessing = replace(PREPROCESSING, interpolation=interpolation)
+    noise = np.random.default_rng(3).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    photo = Image.fromarray(noise).filter(ImageFilter.GaussianBlur(1))
+    served = crop(photo, preprocessing).astype(int)
+    shown = view(photo, 0, CONTENT, preprocessing)
+    assert np.abs(served - shown).max() <= 2
+    assert (served != shown).mean() < 0.15
+    np.testing.assert_array_equal(view(photo, 1, CONTENT, preprocessing), shown[:, ::-1])
+
+
+def test_a_photo_too_narrow_to_serve_is_refused() -> None:
+    with pytest.raises(PhotoError, match="too narrow"):
+        view(Image.new("RGB", (60_000, 1)), 0, CONTENT, PREPROCESSING)
+
+
+def test_a_crop_larger_than_the_photo_is_padded_as_where_it_is_served() -> None:
+    preprocessing = replace(PREPROCESSING, resize=48)
+    photo = Image.new("RGB", (60, 60), "red")
+    np.testing.assert_array_equal(view(photo, 0, CONTENT, preprocessing), crop(photo, preprocessing))
 
 
 def test_a_view_is_always_the_same_and_unlike_the_others(photo: Image.Image) -> None:

@@ -162,8 +162,36 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def resized_size(size: tuple[int, int], preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """The size to resize a photo to before its centre is cropped, with the rounding of torchvision's Resize.
+
+    Args:
+        size: Width and height of the photo.
+        preprocessing: The backbone's.
+        max_pixels: The largest photo to resize to.
+
+    Raises:
+        PhotoError: 422 if the photo is so narrow that resizing it would exceed ``max_pixels``.
+    """
+    width, height = size
+    short = preprocessing.resize
+    resized = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+    if resized[0] * resized[1] > max_pixels:
+        raise PhotoError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"A photo of {width} x {height} pixels is too narrow; send one closer to a square.",
+        )
+    return resized
+
+
+def centre_box(size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the centre crop, with the rounding of torchvision's CenterCrop."""
+    left, top = round((size[0] - side) / 2.0), round((size[1] - side) / 2.0)
+    return left, top, left + side, top + side
+
+
 def crop(image: Image.Image, preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Resizes the short side and crops the centre, with the rounding of torchvision's Resize and CenterCrop.
+    """Resizes the short side and crops the centre.
 
     Returns:
         uint8 pixels [crop, crop, 3].
@@ -171,18 +199,9 @@ def crop(image: Image.Image, preprocessing: Preprocessing, max_pixels: int = MAX
     Raises:
         PhotoError: 422 if the photo is so narrow that resizing it would exceed ``max_pixels``.
     """
-    width, height = image.size
-    short = preprocessing.resize
-    size = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
-    if size[0] * size[1] > max_pixels:
-        raise PhotoError(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"A photo of {width} x {height} pixels is too narrow; send one closer to a square.",
-        )
-    side = preprocessing.crop
-    left, top = round((size[0] - side) / 2.0), round((size[1] - side) / 2.0)
+    size = resized_size(image.size, preprocessing, max_pixels)
     resized = image.resize(size, INTERPOLATIONS[preprocessing.interpolation])
-    return np.asarray(resized.crop((left, top, left + side, top + side)))
+    return np.asarray(resized.crop(centre_box(size, preprocessing.crop)))
 
 
 def normalise(pixels: Pixels, preprocessing: Preprocessing) -> Floats:

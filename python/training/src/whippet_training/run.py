@@ -20,9 +20,10 @@ from whippet_training.backbones import Backbone, create_backbone
 from whippet_training.dataset import read_clean_files
 from whippet_training.engines import create_engine
 from whippet_training.head import Examples, Head, train_heads
-from whippet_training.inference import Floats, crop, decode, normalise
+from whippet_training.inference import Floats, decode, normalise
 from whippet_training.preparation import Split, extract_features, prepare, read_trainable, report_skipped
 from whippet_training.settings import Settings
+from whippet_training.views import view
 
 TOP_K = 5
 _VERIFIED_PHOTOS = 8
@@ -161,7 +162,8 @@ def _verify(folder: Path, weights: dict[str, str], data: Path, split: Split, bac
     chosen = range(0, len(split.photos), max(1, len(split.photos) // _VERIFIED_PHOTOS))
     images = [decode((data / split.photos[i].file).read_bytes()) for i in chosen]
     preprocessing = backbone.preprocessing
-    batch = np.concatenate([normalise(crop(image, preprocessing), preprocessing) for image in images])
+    pixels = [view(image, 0, b"", preprocessing) for image in images]
+    batch = np.concatenate([normalise(one, preprocessing) for one in pixels])
     export.verify_weights(folder, weights, batch, head.logits(split.examples.features[list(chosen)]))
 
 
