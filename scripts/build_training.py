@@ -35,7 +35,7 @@ def requirements() -> str:
 
 def members() -> dict[str, bytes]:
     """The package, its requirements and SageMaker's entry point."""
-    package = _archive.package_members(TRAINING / "src/whippet_training", (".py", ".json", ".yaml"))
+    package = _archive.package_members(TRAINING / "src/whippet_training", (".py", ".json", ".yaml", ".j2"))
     return {**package, "requirements.txt": requirements().encode(), "train.py": ENTRY_POINT}
 
 
