@@ -26,18 +26,19 @@ from whippet_training.dataset import Photo, read_dataset
 from whippet_training.engines import create_engine, openvino_backbone
 from whippet_training.features import cache_folder, extract
 from whippet_training.inference import crop, decode, normalise
+from whippet_training.source import Source
 
 BATCHES = (1, 8, 32)
 
 
-def extraction(root: Path, photos: list[Photo], backbone: Backbone) -> float:
+def extraction(source: Source, photos: list[Photo], backbone: Backbone) -> float:
     """Photos a second of Whippet's extraction with an empty cache."""
     engine = create_engine("openvino", backbone)
     with tempfile.TemporaryDirectory() as cache:
         folder = cache_folder(Path(cache), backbone, engine)
         start = time.perf_counter()
         with FeatureCache(folder, backbone.width) as features:
-            done = extract(root, dict.fromkeys(photos, 1), backbone, engine, features)
+            done = extract(source, dict.fromkeys(photos, 1), backbone, engine, features)
         seconds = time.perf_counter() - start
     if done.computed != len(photos):
         raise SystemExit(f"{len(photos) - done.computed} photos cannot be read; choose another folder")
@@ -79,13 +80,13 @@ def main(
     random.Random(0).shuffle(chosen)
     chosen = chosen[:photos]
     preprocessing = network.preprocessing
-    images = [decode((data / photo.file).read_bytes()) for photo in chosen]
+    images = [decode(dataset.source.read(photo.file)) for photo in chosen]
     tensors = np.concatenate([normalise(crop(image, preprocessing), preprocessing) for image in images])
     ways: dict[str, Callable[[], float]] = {
         f"OpenVINO alone, batch {batch}": lambda batch=batch: openvino_alone(tensors, network, batch)  # type: ignore[misc]
         for batch in BATCHES
     }
-    ways["Whippet, from files"] = lambda: extraction(data, chosen, network)
+    ways["Whippet, from files"] = lambda: extraction(dataset.source, chosen, network)
     load = _bench.load_average()
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):

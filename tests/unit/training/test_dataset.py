@@ -9,6 +9,7 @@ import pytest
 from support.photos import jpeg
 from whippet_training.dataset import read_clean_files, read_dataset
 from whippet_training.errors import TrainingError
+from whippet_training.source import Folder
 
 
 def test_splits_and_classes_come_from_the_folders(drawn: Path) -> None:
@@ -92,8 +93,8 @@ def test_two_folders_for_one_split_are_refused(data: Path) -> None:
 
 
 def test_a_manifest_tells_the_photos_that_the_backbone_has_not_seen(data: Path) -> None:
-    assert read_clean_files(data) is None
+    assert read_clean_files(Folder(data)) is None
     (data / "manifest.csv").write_text(
         "file,imagenet_split\ntest/bee/0.jpg,train\ntest/bee/1.jpg,val\ntest/bee/2.jpg,none\n"
     )
-    assert read_clean_files(data) == {"test/bee/1.jpg", "test/bee/2.jpg"}
+    assert read_clean_files(Folder(data)) == {"test/bee/1.jpg", "test/bee/2.jpg"}

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
 from PIL import Image
 
 from whippet_training.dataset import Dataset, Photo, pixel_digest
 from whippet_training.inference import PhotoError, decode
+from whippet_training.source import Source
 
 TINY_SIDE = 64
 """Photos with a shorter side are mostly interpolation by the time a network sees 224 pixels or more."""
@@ -63,7 +64,7 @@ def check(dataset: Dataset, advance: Callable[[], None] = lambda: None) -> list[
     """
     inspected: list[_Inspected] = []
     with ThreadPoolExecutor() as pool:
-        for one in pool.map(lambda photo: _inspect(dataset.root, photo), dataset.photos):
+        for one in pool.map(lambda photo: _inspect(dataset.source, photo), dataset.photos):
             inspected.append(one)
             advance()
     findings = [
@@ -76,9 +77,9 @@ def check(dataset: Dataset, advance: Callable[[], None] = lambda: None) -> list[
     return sorted(findings, key=lambda finding: (finding.severity, finding.kind, finding.subject))
 
 
-def _inspect(root: Path, photo: Photo) -> _Inspected:
+def _inspect(source: Source, photo: Photo) -> _Inspected:
     try:
-        data = (root / photo.file).read_bytes()
+        data = source.read(photo.file)
         image = decode(data)
         with Image.open(BytesIO(data)) as opened:
             return _Inspected(photo, pixel_digest(image), opened.format or "", min(image.size))
@@ -134,4 +135,4 @@ def _classes(dataset: Dataset, readable: Sequence[Photo]) -> Iterator[Finding]:
                 if not counts[split, label]:
                     yield Finding("warning", "class missing in a split", label, f"none in {split}")
     if len([label for label in labels if counts["train", label]]) < 2:
-        yield Finding("error", "too few classes", str(dataset.root), "a classifier needs two or more")
+        yield Finding("error", "too few classes", dataset.name, "a classifier needs two or more")

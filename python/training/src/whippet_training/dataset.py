@@ -1,21 +1,22 @@
-"""Finds the photos of a data folder, puts them into splits and identifies them by content."""
+"""Finds the photos of a data folder or an S3 prefix, puts them into splits and identifies them by content."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import os
+import io
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import xxhash
 from PIL.Image import Image
 
 from whippet_training.errors import TrainingError
+from whippet_training.source import Source, open_source
 
 SPLITS = ("train", "valid", "test")
 _SPLIT_NAMES = {
@@ -40,7 +41,7 @@ class Photo:
         file: Path relative to the data folder, with forward slashes.
         split: train, valid or test.
         label: Name of its class.
-        content: SHA-256 of the file.
+        content: SHA-256 of the file; of an S3 object, of what its listing says of its content (source.py).
     """
 
     file: str
@@ -54,7 +55,8 @@ class Dataset:
     """The photos of a data folder, sorted by file.
 
     Attributes:
-        root: The folder.
+        root: The folder, as it was named.
+        source: Reads its files.
         photos: What was found.
         class_folders: Split and class of every class folder, those without a photo included.
         strangers: Files in class folders that are not photos by their name, relative to the folder.
@@ -62,10 +64,16 @@ class Dataset:
     """
 
     root: Path
+    source: Source
     photos: tuple[Photo, ...]
     class_folders: tuple[tuple[str, str], ...]
     strangers: tuple[str, ...]
     unreadable: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """What a person calls the folder."""
+        return self.source.path()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -82,27 +90,26 @@ class Dataset:
         return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def read_dataset(root: Path) -> Dataset:
+def read_dataset(data: Path | str) -> Dataset:
     """Reads a folder of ``SPLIT/CLASS/*`` photos, or of ``CLASS/*`` photos, which are split by content hash.
 
     Hidden files are passed over. Without a valid split, a part of the train split becomes one.
 
+    Args:
+        data: A folder, or ``s3://BUCKET/PREFIX``, of which nothing but the listing is read.
+
     Raises:
         TrainingError: If the folder does not exist or does not look like either.
     """
-    if not root.is_dir():
-        raise TrainingError(f"{root} is not a folder; pass a folder of SPLIT/CLASS/*.jpg photos.")
-    folders = _class_folders(root)
-    found = [(split, label, path) for split, label, folder in folders for path in _walk(folder)]
-    named = [(split, label, path) for split, label, path in found if path.suffix.lower() in PHOTO_SUFFIXES]
-    strangers = [path.relative_to(root).as_posix() for *_, path in found if path.suffix.lower() not in PHOTO_SUFFIXES]
+    source = open_source(data)
+    folders = _class_folders(source)
+    found = [(split, label, file) for split, label, folder in folders for file in source.files(folder)]
+    named = [(split, label, file) for split, label, file in found if _is_photo(file)]
     photos: list[Photo] = []
     unreadable: dict[str, str] = {}
     with ThreadPoolExecutor() as pool:
-        for (split, label, path), content in zip(
-            named, pool.map(_hash_file, [path for *_, path in named]), strict=True
-        ):
-            file = path.relative_to(root).as_posix()
+        contents = pool.map(lambda one: _content(source, one[2]), named)
+        for (split, label, file), content in zip(named, contents, strict=True):
             if isinstance(content, str):
                 unreadable[file] = content
             else:
@@ -114,10 +121,11 @@ def read_dataset(root: Path) -> Dataset:
         train = split_by_content([photo for photo in photos if photo.split == "train"], {"valid": _HELD_OUT["valid"]})
         photos = sorted(train + [photo for photo in photos if photo.split == "test"], key=lambda photo: photo.file)
     return Dataset(
-        root=root,
+        root=Path(data),
+        source=source,
         photos=tuple(photos),
         class_folders=tuple((split, label) for split, label, _ in folders),
-        strangers=tuple(sorted(strangers)),
+        strangers=tuple(sorted(file for *_, file in found if not _is_photo(file))),
         unreadable=unreadable,
     )
 
@@ -170,7 +178,7 @@ def shared_between_splits(photos: Iterable[tuple[bytes, Photo]]) -> list[list[Ph
     return [group for group in groups.values() if len({photo.split for photo in group}) > 1]
 
 
-def read_clean_files(root: Path) -> frozenset[str] | None:
+def read_clean_files(source: Source) -> frozenset[str] | None:
     """Reads which photos the backbone cannot have seen in pretraining.
 
     ``manifest.csv`` in the data folder says so in its columns ``file`` and ``imagenet_split``: a photo whose
@@ -179,60 +187,52 @@ def read_clean_files(root: Path) -> frozenset[str] | None:
     Returns:
         Their paths relative to the folder, or None where there is no such manifest.
     """
-    manifest = root / "manifest.csv"
-    if not manifest.is_file():
+    if not source.has("manifest.csv"):
         return None
-    with manifest.open(newline="", encoding="utf-8-sig") as lines:
-        rows = csv.DictReader(lines)
-        if not {"file", "imagenet_split"} <= set(rows.fieldnames or ()):
-            return None
-        return frozenset(row["file"] for row in rows if row["imagenet_split"] != "train")
+    rows = csv.DictReader(io.StringIO(source.read("manifest.csv").decode("utf-8-sig"), newline=""))
+    if not {"file", "imagenet_split"} <= set(rows.fieldnames or ()):
+        return None
+    return frozenset(row["file"] for row in rows if row["imagenet_split"] != "train")
 
 
-def _class_folders(root: Path) -> list[tuple[str, str, Path]]:
+def _class_folders(source: Source) -> list[tuple[str, str, str]]:
     """Returns split ("" where the folder has none), class and path of every class folder."""
-    top = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    splits: dict[str, Path] = {}
-    for path in top:
-        split = _SPLIT_NAMES.get(path.name.lower())
+    top = source.folders()
+    splits: dict[str, str] = {}
+    for name in top:
+        split = _SPLIT_NAMES.get(name.lower())
         if split in splits:
-            raise TrainingError(f"{splits[split]} and {path} both look like the {split} split; keep one.")
+            raise TrainingError(
+                f"{source.path(splits[split])} and {source.path(name)} both look like the {split} split; keep one."
+            )
         if split:
-            splits[split] = path
+            splits[split] = name
     if not splits:
-        return [("", _label(path), path) for path in top]
+        return [("", _label(name), name) for name in top]
     if "train" not in splits:
-        raise TrainingError(f"{root} has a folder {next(iter(splits.values())).name} but none called train; add it.")
+        raise TrainingError(
+            f"{source.path()} has a folder {next(iter(splits.values()))} but none called train; add it."
+        )
     return [
-        (split, _label(path), path)
+        (split, _label(name), f"{splits[split]}/{name}")
         for split in SPLITS
         if split in splits
-        for path in sorted(splits[split].iterdir())
-        if path.is_dir() and not path.name.startswith(".")
+        for name in source.folders(splits[split])
     ]
 
 
-def _label(folder: Path) -> str:
+def _label(folder: str) -> str:
     # macOS may hand out the same name decomposed
-    return unicodedata.normalize("NFC", folder.name)
+    return unicodedata.normalize("NFC", folder)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yields the files below a folder, hidden ones excepted; a link that leads back up is not followed again."""
-    seen: set[tuple[int, int]] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        status = Path(place).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+def _is_photo(file: str) -> bool:
+    return PurePosixPath(file).suffix.lower() in PHOTO_SUFFIXES
 
 
-def _hash_file(path: Path) -> bytes | str:
-    """Returns a file's SHA-256, or why it cannot be read."""
+def _content(source: Source, file: str) -> bytes | str:
+    """Returns what identifies a file's content, or why it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).digest()
+        return source.content(file)
     except OSError as error:
         return error.strerror or str(error)

@@ -17,6 +17,7 @@ from whippet_training.cache import Entry, FeatureCache, Key
 from whippet_training.dataset import Photo, pixel_digest
 from whippet_training.engines import Engine
 from whippet_training.inference import Floats, PhotoError, Pixels, decode
+from whippet_training.source import Source
 from whippet_training.views import view
 
 
@@ -56,7 +57,7 @@ def cache_folder(root: Path, backbone: Backbone, engine: Engine) -> Path:
 
 
 def extract(
-    root: Path,
+    source: Source,
     photos: Mapping[Photo, int],
     backbone: Backbone,
     engine: Engine,
@@ -66,7 +67,7 @@ def extract(
     """Computes the features of all views that the cache does not hold.
 
     Args:
-        root: The data folder.
+        source: Reads the photos; each that is missing is read once.
         photos: Photos in it, with the number of views wanted of each; copies are computed once.
         backbone: The network, for its preprocessing and width.
         engine: Computes what is missing.
@@ -85,7 +86,7 @@ def extract(
     def prepare(number: int) -> Pixels | None:
         photo = missing[number]
         try:
-            image = decode((root / photo.file).read_bytes())
+            image = decode(read(number))
             digests[number] = pixel_digest(image)
             return np.stack(
                 [view(image, i, photo.content, backbone.preprocessing) for i in sorted(gaps[photo.content])]
@@ -108,7 +109,8 @@ def extract(
     for _ in range(len(photos) - len(missing)):
         advance()
     if missing:
-        engine.run(len(missing), prepare, keep)
+        with source.reader([photo.file for photo in missing]) as read:
+            engine.run(len(missing), prepare, keep)
     skipped = {photo.file: refused[photo.content] for photo in photos if photo.content in refused}
     computed = sum(len(numbers) for content, numbers in gaps.items() if content not in refused)
     return Extraction(entries, skipped, computed, backbone.width)

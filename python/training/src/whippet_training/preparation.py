@@ -53,7 +53,7 @@ def read_trainable(data: Path, allow_leakage: bool) -> Dataset:
     _refuse_leakage([(photo.content, photo) for photo in dataset.photos], allow_leakage)
     if len(dataset.classes) < 2:
         raise TrainingError(
-            f"{data} has training photos of {len(dataset.classes)} classes; two or more are needed, "
+            f"{dataset.name} has training photos of {len(dataset.classes)} classes; two or more are needed, "
             "each in a folder of its own, as train/CLASS/*.jpg or CLASS/*.jpg."
         )
     return dataset
@@ -94,7 +94,7 @@ def extract_features(
             FeatureCache(folder, network.width) as features,
             progress(f"features of {network.name}", len(photos)) as advance,
         ):
-            extractions.append(extract(dataset.root, photos, network, engine, features, advance))
+            extractions.append(extract(dataset.source, photos, network, engine, features, advance))
     return extractions
 
 
@@ -131,8 +131,8 @@ def prepare(
         if not arranged[name].photos or len(classes) < 2:
             report_skipped(skipped)
             raise TrainingError(
-                f"{dataset.root} has too few readable photos in its {name} split; "
-                f"run: whippet data check {dataset.root}"
+                f"{dataset.name} has too few readable photos in its {name} split; "
+                f"run: whippet data check {dataset.name}"
             )
     return Prepared(classes, arranged, skipped, leaks)
 

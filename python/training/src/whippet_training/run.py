@@ -23,6 +23,7 @@ from whippet_training.head import Examples, Head, train_heads
 from whippet_training.inference import Floats, decode, normalise
 from whippet_training.preparation import Split, extract_features, prepare, read_trainable, report_skipped
 from whippet_training.settings import Settings
+from whippet_training.source import Source
 from whippet_training.views import view
 
 TOP_K = 5
@@ -55,7 +56,7 @@ def train(
     """Trains a model.
 
     Args:
-        data: Folder of SPLIT/CLASS/* or CLASS/* photos.
+        data: Folder of SPLIT/CLASS/* or CLASS/* photos, or s3://BUCKET/PREFIX.
         settings: What to train.
         cache: Folder that keeps features between trainings; None keeps none.
         model_folder: Empty folder for the archive's content.
@@ -94,7 +95,7 @@ def train(
         }
     with watch.phase("export"):
         weights = export.write_weights(model_folder, backbone, head)
-        _verify(model_folder, weights, data, splits["valid"], backbone, head)
+        _verify(model_folder, weights, dataset.source, splits["valid"], backbone, head)
         document = {
             "schema_version": 1,
             "id": export.model_id(model_folder, weights),
@@ -130,9 +131,9 @@ def train(
         "valid": None,
         "test": None,
         **evaluated,
-        **_clean_metrics(data, splits["test"], logits["test"]),
+        **_clean_metrics(dataset.source, splits["test"], logits["test"]),
         "calibration_bins": metrics.CALIBRATION_BINS,
-        "data": {**document["data"], "folder": str(data), "classes": len(classes)},
+        "data": {**document["data"], "folder": dataset.name, "classes": len(classes)},
         "skipped": [{"file": file, "reason": reason} for file, reason in sorted(skipped.items())],
         "leaks": [[photo.file for photo in group] for group in prepared.leaks],
         "hyperparameters": document["hyperparameters"],
@@ -158,9 +159,11 @@ def train(
     return report
 
 
-def _verify(folder: Path, weights: dict[str, str], data: Path, split: Split, backbone: Backbone, head: Head) -> None:
+def _verify(
+    folder: Path, weights: dict[str, str], source: Source, split: Split, backbone: Backbone, head: Head
+) -> None:
     chosen = range(0, len(split.photos), max(1, len(split.photos) // _VERIFIED_PHOTOS))
-    images = [decode((data / split.photos[i].file).read_bytes()) for i in chosen]
+    images = [decode(source.read(split.photos[i].file)) for i in chosen]
     preprocessing = backbone.preprocessing
     pixels = [view(image, 0, b"", preprocessing) for image in images]
     batch = np.concatenate([normalise(one, preprocessing) for one in pixels])
@@ -185,8 +188,8 @@ def _by_class(logits: Floats, examples: Examples, classes: Sequence[str]) -> dic
     return {"per_class": metrics.per_class(matrix, classes)}
 
 
-def _clean_metrics(data: Path, test: Split, logits: Floats) -> dict[str, Any]:
-    clean = read_clean_files(data)
+def _clean_metrics(source: Source, test: Split, logits: Floats) -> dict[str, Any]:
+    clean = read_clean_files(source)
     chosen = [i for i, photo in enumerate(test.photos) if clean is not None and photo.file in clean]
     return {"test_clean": metrics.summarise(logits[chosen], test.examples.labels[chosen])} if chosen else {}
 
