@@ -45,11 +45,11 @@ def test_what_a_user_can_meet_is_one_line_and_an_exit_code(error: BaseException,
 @pytest.mark.parametrize(
     "command",
     ["deploy", "destroy", "predict", "demo", "local up", "local status", "local reset", "local down", "train",
-     "data sample", "data check"],
+     "tune", "data sample", "data check"],
 )  # fmt: skip
 def test_every_commands_help_has_an_example(command: str) -> None:
     words = command.split()
-    if words[0] in ("train", "data"):  # their help is the training package's own
+    if words[0] in ("train", "tune", "data"):  # their help is the training package's own
         shown = subprocess.run(
             [str(Path(sys.executable).parent / "whippet"), *words, "--help"], capture_output=True, text=True, check=True
         ).stdout

@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from whippet import __version__, deployment, project
+from whippet import __version__, deployment, project, tuning
 from whippet.errors import WhippetError
 from whippet.local import control as local_aws
 from whippet.local.settings import DEFAULT_PORT
 from whippet.predict import Answer, ask
-from whippet.training import run_training
+from whippet.training import ask_training, run_training
 
 errors = Console(stderr=True)
 output = Console(width=None if sys.stdout.isatty() else 120)  # a file or a log has no width of its own
@@ -125,6 +125,50 @@ def train(ctx: typer.Context) -> None:
     if not own_folder:
         keep_model(run / "model.tar.gz", here().model)
         errors.print(f"The model is in {here().model}: deploy it with `whippet deploy --env local`.", soft_wrap=True)
+
+
+@app.command(context_settings=PASS_THROUGH)
+def tune(
+    ctx: typer.Context,
+    on: Annotated[str, typer.Option(help="here, or sagemaker: as a tuning job.")] = "here",
+    env: Environment = "local",
+    bucket: Annotated[
+        str | None, typer.Option(show_default="the environment's", help="Takes photos and results.")
+    ] = None,
+    role: Annotated[
+        str | None, typer.Option(metavar="ARN", show_default=False, help="Role that the jobs take.")
+    ] = None,
+    image: Annotated[str | None, typer.Option(show_default="AWS's PyTorch image", help="Of the jobs.")] = None,
+    instance_type: Annotated[str, typer.Option(help="Of the jobs.")] = tuning.INSTANCE_TYPE,
+    parallel: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 2,
+    port: Port = DEFAULT_PORT,
+    as_json: Json = False,
+) -> None:
+    """Search the hyperparameters that suit a folder of photos; `whippet tune --help` lists every flag.
+
+    With --on sagemaker the search is a SageMaker tuning job; --env, --bucket, --role, --image, --instance-type and
+    --parallel say where it runs.
+
+    Example: whippet tune photos/ --on sagemaker --env dev --trials 20
+    """
+    if on not in ("here", "sagemaker"):
+        raise WhippetError(f"There is no {on!r} to search on: choose here or sagemaker.")
+    if on == "here" or "--help" in ctx.args:
+        pass_on("whippet_training.tune", "whippet tune", [*ctx.args, *(["--json"] if as_json else [])])
+        if "--help" in ctx.args:
+            output.print(ctx.get_help(), markup=False, highlight=False)
+        return
+    wanted = ask_training("whippet_training.tune", "whippet tune", [*ctx.args, "--sagemaker-ranges"])
+    if wanted is None:
+        raise typer.Exit(1)
+    place = tuning.find_place(deployed(env, port), bucket, role, image, instance_type)
+    best = tuning.tune(place, wanted, parallel, errors)
+    if as_json:
+        output.print_json(json.dumps(dataclasses.asdict(best), default=str))
+        return
+    output.print(f"Best of {best.tuning_job}: {best.training_job}, objective {best.objective:.4f}", soft_wrap=True)
+    output.print(f"Hyperparameters: {best.folder / 'best.yaml'}", soft_wrap=True)
+    output.print(f"Model of {best.final_job}, trained with them: {best.model}", soft_wrap=True)
 
 
 def keep_model(trained: Path, kept: Path) -> None:

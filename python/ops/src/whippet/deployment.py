@@ -88,6 +88,14 @@ class Deployment:
         Raises:
             WhippetError: nothing is deployed, or local AWS does not run.
         """
+        return self.connect(service, self.outputs["region"])
+
+    def connect(self, service: str, region: str) -> Any:
+        """A boto3 client for the account this environment lives in, whether something is deployed or not.
+
+        Raises:
+            WhippetError: local AWS does not run.
+        """
         if self.is_local and local_aws.status(self.port) is None:
             raise WhippetError(
                 f"Local AWS does not run on port {self.port}: start it with `whippet local up`, "
@@ -95,10 +103,10 @@ class Deployment:
             )
         config = Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=70, max_pool_connections=64)
         if not self.is_local:
-            return boto3.client(service, region_name=self.outputs["region"], config=config)  # type: ignore[call-overload]
+            return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]
         return boto3.client(  # type: ignore[call-overload]
             service,
-            region_name=self.outputs["region"],
+            region_name=region,
             endpoint_url=local_aws.url(self.port),
             aws_access_key_id="test",
             aws_secret_access_key="test",  # noqa: S106 - local AWS's documented test credentials

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 #: Seconds in which an interrupted training removes what it has half written, before it is told again.
 TIDYING = 5.0
@@ -39,3 +41,21 @@ def run_training(module: str, prog: str, arguments: Sequence[str]) -> int:
         except BaseException:
             process.terminate()
             raise
+
+
+def ask_training(module: str, prog: str, arguments: Sequence[str]) -> dict[str, Any] | None:
+    """Runs one of its commands that prints JSON.
+
+    Returns:
+        What it printed; None where it failed, after it has said why on this terminal.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env={**os.environ, "WHIPPET_PROG": prog},
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    if done.returncode:
+        return None
+    printed: dict[str, Any] = json.loads(done.stdout)
+    return printed

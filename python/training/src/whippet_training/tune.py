@@ -123,12 +123,12 @@ def main(
         request = Request(
             data, read_space(space, named), trials, timeout, pruner, seed, engine, allow_leakage, storage, study
         )
+        folder = out or Path("build", "runs", request.run_name())
         if sagemaker_ranges:
-            sys.stdout.write(json.dumps(_for_sagemaker(request), indent=2) + "\n")
+            sys.stdout.write(json.dumps(_for_sagemaker(request, folder), indent=2) + "\n")
             return
         if not as_json and stderr.is_terminal:
             stderr.print("loading PyTorch", end="\r")
-        folder = out or Path("build", "runs", request.run_name())
         result = tune(request, folder, cache or Path(platformdirs.user_cache_dir("whippet")))
     sys.stdout.write((json.dumps(result, indent=2) if as_json else _summary(result)) + "\n")
 
@@ -223,7 +223,7 @@ def tune(request: Request, folder: Path, cache: Path) -> dict[str, Any]:
     }
 
 
-def _for_sagemaker(request: Request) -> dict[str, Any]:
+def _for_sagemaker(request: Request, folder: Path) -> dict[str, Any]:
     """What a tuning job needs to search the same: parts of CreateHyperParameterTuningJob, and what was asked for."""
     ranges = request.space.sagemaker_ranges()
     return {
@@ -234,6 +234,7 @@ def _for_sagemaker(request: Request) -> dict[str, Any]:
         "RandomSeed": request.seed,
         "MaxRuntimeInSeconds": request.seconds,
         "Data": str(request.data),
+        "Run": str(folder),
     }
 
 
