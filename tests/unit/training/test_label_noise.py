@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from whippet_training.head import Labels
+from whippet_training.head import Examples, Labels
 from whippet_training.inference import Floats
 from whippet_training.label_noise import SHRINKAGE, LabelNoise, leave_one_out_logits, suspects
 from whippet_training.observe import StopTraining
@@ -80,11 +80,12 @@ def test_labels_changed_at_random_are_the_suspects_and_set_off_the_rule(part: fl
     assert [one.own_score for one in found] == sorted(one.own_score for one in found)
     told: list[str] = []
     rules = RuleSet(tell=told.append)
-    rules.judge_labels(found, 600)
+    assert rules.judge_labels(Examples(features, wrong), CLASSES) == found
     assert [one.rule for one in rules.findings] == ["label-noise"]
     assert "of 600 training photos look like another class" in told[0]
     with pytest.raises(StopTraining, match="label-noise"):
-        RuleSet(parse_actions(["label-noise=stop"]), tell=told.append).judge_labels(found, 600)
+        RuleSet(parse_actions(["label-noise=stop"]), tell=told.append).judge_labels(Examples(features, wrong), CLASSES)
+    assert RuleSet(parse_actions(["label-noise=off"])).judge_labels(Examples(features, wrong), CLASSES) == []
 
 
 @pytest.mark.parametrize("noise", [0.5, 1.0, 2.5], ids=["easy", "middling", "hard"])

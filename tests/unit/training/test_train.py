@@ -60,6 +60,8 @@ def test_the_run_folder_holds_the_model_and_its_report(trained: Path) -> None:
         "predictions.json",
         "confusion_matrix.png",
         "reliability.png",
+        "model_card.md",
+        "model_card.html",
     }
     for name in ("confusion_matrix.png", "reliability.png"):
         with Image.open(trained / name) as plot:
@@ -78,6 +80,33 @@ def test_the_metrics_say_how_good_it_is_and_how_it_came_about(trained: Path) -> 
     assert report["hyperparameters"].keys() >= {"learning_rate", "batch_size", "epochs", "patience", "weight_decay"}
     assert report["versions"].keys() >= {"whippet_training", "python", "torch", "timm", "openvino"}
     assert report["seconds"].keys() >= {"features", "head", "export"}
+
+
+def test_the_report_and_the_card_say_how_sure_the_figures_are_and_what_the_training_cost(trained: Path) -> None:
+    report = metrics(trained)
+    low, high = report["test"]["interval_95"]["top1"]
+    assert low <= report["test"]["top1"] <= high
+    assert report["footprint"]["seconds"] > 0
+    assert report["footprint"]["grams"] > 0
+    assert (report["rules"], report["label_suspects"]) == ([], [])
+    assert "seconds on" in (trained / "model_card.md").read_text()
+
+
+def test_a_rule_that_stops_ends_the_training_with_a_model_and_the_reason(
+    drawn: Path, shared_cache: Path, tmp_path: Path
+) -> None:
+    learning = ("--learning-rate", "1e-8", "--weight-decay", "0.01", "--patience", "50")
+    done = run(
+        str(drawn), "--out", str(tmp_path / "run"), *learning, "--rule", "chance-level=stop", "--rule",
+        "loss-not-decreasing=off", WHIPPET_CACHE=str(shared_cache),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "warning: chance-level: the loss is 1.1" in done.stderr
+    assert "stopped early" in done.stdout
+    [finding] = metrics(tmp_path / "run")["rules"]
+    assert (finding["rule"], finding["action"], finding["epoch"]) == ("chance-level", "stop", 9)
+    assert metrics(tmp_path / "run")["trials"][0]["stopped"].startswith("chance-level")
+    assert "chance-level" in (tmp_path / "run/model_card.md").read_text()
 
 
 def test_the_predictions_are_of_every_test_photo_and_give_the_metrics(trained: Path) -> None:
@@ -185,6 +214,7 @@ def test_photos_that_the_backbone_has_seen_are_left_out_of_the_clean_figures(
         ([], "Name the folder"),
         (["no-such-folder"], "is not a folder"),
         (["{data}", "--backbone", "tf_efficientnet_lite9"], "did you mean"),
+        (["{data}", "--rule", "overfit=perhaps"], "actions are stop, warn, off"),
     ],
 )
 def test_what_cannot_be_trained_is_one_clear_line(drawn: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
@@ -222,7 +252,15 @@ def test_a_sagemaker_job_finds_the_archives_content_in_its_model_folder(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     names = {path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()}
-    assert names == {"model.json", "model.xml", "model.bin", "model.pt", "code/inference.py"}
+    assert names == {
+        "model.json",
+        "model.xml",
+        "model.bin",
+        "model.pt",
+        "code/inference.py",
+        "model_card.md",
+        "model_card.html",
+    }
     assert (model / "model.json").read_bytes() == (archive / "model.json").read_bytes()
     assert {path.name for path in output.iterdir()} >= {"metrics.json", "confusion_matrix.png"}
 

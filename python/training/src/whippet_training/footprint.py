@@ -88,7 +88,7 @@ def measure(seconds: float, vcpus: int, environment: Mapping[str, str] | None = 
         dollars = compared["dollars_per_hour"] * seconds / 3600
         which = f"the price of {named} is not known" if named else "this machine is no known instance"
         notes.append(
-            f"Dollars: {which}. The same seconds of {_COMPARED}, which is no faster or slower by assumption only, "
+            f"Dollars: {which}. The same seconds of {_COMPARED}, were it as fast, "
             f"would cost ${dollars:.4f} ({compared['source']}, {compared['date']})."
         )
         notes.append("Not counted: cooling and power supply, as no data centre is known; a GPU, if there is one.")

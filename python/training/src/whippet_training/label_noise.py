@@ -24,6 +24,10 @@ SHRINKAGE = 0.1
 inverse without it."""
 
 
+MOST_VALUES = 2**27
+"""Photos times features that are judged: a gigabyte in double precision, of which four are held at a time."""
+
+
 @dataclass(frozen=True)
 class Suspect:
     """A photo whose label is probably wrong.
@@ -136,8 +140,8 @@ class LabelNoise(Rule):
 
     Attributes:
         own_score: Probability of a photo's own class below which its label counts as wrong.
-        part: Of the photos. On 3,907 photos of dogs whose labels are good, 0.6 % count; with 2 % of the labels
-            changed at random, 1.8 % do, five in six of them rightly.
+        part: Of the photos. On 3,907 photos of dogs whose labels are good but for a few, 0.6 % count; with 2 % of the
+            labels changed at random, 1.8 % do.
         least: Photos, so that one or two of a small set do not count as many.
     """
 

@@ -10,7 +10,8 @@ import torch
 
 from whippet_training.console import stderr
 from whippet_training.errors import TrainingError
-from whippet_training.label_noise import LabelNoise, Suspect
+from whippet_training.head import Examples
+from whippet_training.label_noise import MOST_VALUES, LabelNoise, Suspect, leave_one_out_logits, suspects
 from whippet_training.observe import Epoch, Step, StopTraining
 from whippet_training.probe import Probe
 from whippet_training.rules import (
@@ -152,14 +153,26 @@ class RuleSet:
         self._probe = None
         self._epoch = self._step = None
 
-    def judge_labels(self, suspects: Sequence[Suspect], photos: int) -> None:
-        """Lets the rule on label noise judge what was found in the training photos, after the training.
+    def judge_labels(self, train: Examples, classes: int) -> list[Suspect]:
+        """Lets the rule on label noise judge the photos that were trained on, after the training.
+
+        Args:
+            train: With features of a network that has not been trained on these labels.
+            classes: Number of classes.
+
+        Returns:
+            Photos whose label is suspect, most suspect first; none where the rule is off or the photos are too many.
 
         Raises:
             StopTraining: If there are too many suspects and the rule is to stop.
         """
-        self._waiting = [rule for rule in self._rules if isinstance(rule, LabelNoise)]
-        self._ask(lambda rule: rule.judge(suspects, photos) if isinstance(rule, LabelNoise) else None)
+        rules = [rule for rule in self._rules if isinstance(rule, LabelNoise)]
+        if not rules or train.features.size > MOST_VALUES:
+            return []
+        found = suspects(leave_one_out_logits(train.features, train.labels, classes), train.labels)
+        self._waiting = list(rules)
+        self._ask(lambda rule: rule.judge(found, len(train)) if isinstance(rule, LabelNoise) else None)
+        return found
 
     def report(self) -> list[dict[str, Any]]:
         """The findings as ``rules`` in metrics.json."""

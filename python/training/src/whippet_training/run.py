@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,21 +14,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import whippet_training
-from whippet_training import export, metrics, plots
+from whippet_training import export, footprint, metrics, plots
 from whippet_training.backbones import Backbone, create_backbone
+from whippet_training.card import Evaluation, evaluate, write_card
 from whippet_training.dataset import read_clean_files
 from whippet_training.engines import create_engine
+from whippet_training.errors import TrainingError
 from whippet_training.head import Examples, Head, train_heads
 from whippet_training.inference import Floats, decode, normalise
+from whippet_training.observe import StopTraining
 from whippet_training.preparation import Split, extract_features, prepare, read_trainable, report_skipped
+from whippet_training.ruleset import RuleSet
 from whippet_training.settings import Settings
 from whippet_training.source import Source
 from whippet_training.views import view
+from whippet_training.watching import Watching
 
 TOP_K = 5
 _VERIFIED_PHOTOS = 8
+_SUSPECTS = 50
 
 
 @dataclass
@@ -51,6 +59,7 @@ def train(
     cache: Path | None,
     model_folder: Path,
     report_folder: Path,
+    watching: Watching | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
     """Trains a model.
@@ -61,6 +70,7 @@ def train(
         cache: Folder that keeps features between trainings; None keeps none.
         model_folder: Empty folder for the archive's content.
         report_folder: Folder for metrics.json, predictions.json and the plots.
+        watching: Beside the rules, which watch as they do by default.
         clock: Measures the phases.
 
     Returns:
@@ -70,6 +80,8 @@ def train(
         TrainingError: If the data cannot be trained on, or pictures leak between splits.
     """
     watch = Stopwatch(clock)
+    start = clock()
+    watching = watching or Watching()
     with watch.phase("scan"):
         dataset = read_trainable(data, settings.allow_leakage)
     with watch.phase("backbone"):
@@ -80,13 +92,16 @@ def train(
         prepared = prepare(dataset, extractions, settings.views, settings.allow_leakage)
     classes, splits, skipped = prepared.classes, prepared.splits, prepared.skipped
     report_skipped(skipped)
+    rules = RuleSet(watching.actions, classes)
     with watch.phase("head"):
         trials = train_heads(
-            splits["train"].examples, splits["valid"].examples, len(classes), settings.head, settings.seed
+            splits["train"].examples, splits["valid"].examples, len(classes), settings.head, settings.seed, rules
         )
         valid = splits["valid"].examples
         temperature = metrics.fit_temperature(trials[0].head.logits(valid.features), valid.labels)
         head = trials[0].head.divided(temperature)
+    with watch.phase("labels"):
+        suspects = _judge_labels(rules, splits["train"], classes)
     with watch.phase("metrics"):
         logits = {name: head.logits(splits[name].examples.features) for name in ("valid", "test")}
         summaries = {
@@ -141,11 +156,14 @@ def train(
             {
                 "weight_decay": trial.weight_decay,
                 "epoch": trial.epoch,
+                "stopped": trial.stopped,
                 "train_loss": list(trial.train_loss),
                 "valid_loss": list(trial.valid_loss),
             }
             for trial in trials
         ],
+        "rules": rules.report(),
+        "label_suspects": suspects,
         "seed": settings.seed,
         "engine": engines[0].name,
         "features": {
@@ -155,8 +173,35 @@ def train(
         "versions": document["versions"],
         "seconds": watch.seconds,
     }
+    evaluation = Evaluation(
+        shown, splits[shown].photos, logits[shown], splits[shown].examples.labels, _clean(dataset.source, splits[shown])
+    )
+    with watch.phase("card"):
+        for name, bounds in evaluate(evaluation, settings.seed).items():
+            report[name] |= {"interval_95": {metric: [bound.low, bound.high] for metric, bound in bounds.items()}}
+        cost = footprint.measure(clock() - start, os.cpu_count() or 1)
+        report["footprint"] = asdict(cost)
+        write_card(model_folder, report_folder, report, dataset, evaluation, classes, document["preprocessing"], cost)
     _write_json(report_folder / "metrics.json", report)
     return report
+
+
+def _judge_labels(rules: RuleSet, train: Split, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Lists the training photos whose label is suspect, most suspect first; at most fifty."""
+    try:
+        found = rules.judge_labels(train.examples, len(classes))
+    except StopTraining as reason:
+        raise TrainingError(f"Nothing was written, as a rule asked to stop: {reason}") from None
+    return [
+        {
+            "file": train.photos[one.number].file,
+            "label": classes[one.label],
+            "looks_like": classes[one.looks_like],
+            "score": round(one.score, 4),
+            "own_score": round(one.own_score, 4),
+        }
+        for one in found[:_SUSPECTS]
+    ]
 
 
 def _verify(
@@ -188,10 +233,17 @@ def _by_class(logits: Floats, examples: Examples, classes: Sequence[str]) -> dic
     return {"per_class": metrics.per_class(matrix, classes)}
 
 
-def _clean_metrics(source: Source, test: Split, logits: Floats) -> dict[str, Any]:
+def _clean(source: Source, split: Split) -> npt.NDArray[np.bool_] | None:
+    """Returns of each photo whether the backbone cannot have seen it in pretraining, if that is known."""
     clean = read_clean_files(source)
-    chosen = [i for i, photo in enumerate(test.photos) if clean is not None and photo.file in clean]
-    return {"test_clean": metrics.summarise(logits[chosen], test.examples.labels[chosen])} if chosen else {}
+    return None if clean is None else np.array([photo.file in clean for photo in split.photos], np.bool_)
+
+
+def _clean_metrics(source: Source, test: Split, logits: Floats) -> dict[str, Any]:
+    chosen = _clean(source, test)
+    if chosen is None or not chosen.any():
+        return {}
+    return {"test_clean": metrics.summarise(logits[chosen], test.examples.labels[chosen])}
 
 
 def _plot(folder: Path, logits: Floats, examples: Examples, classes: Sequence[str], split: str) -> None:

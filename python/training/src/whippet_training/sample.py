@@ -33,7 +33,7 @@ _SIDE = 256
 _CANVAS = 400
 """Animals are drawn on a square of this many pixels with its origin in the middle, then posed on the picture."""
 
-_STAMP = ".whippet-sample"
+STAMP = ".whippet-sample"
 _SEED = "whippet-sample-1"
 
 Colour = tuple[int, int, int]
@@ -384,7 +384,7 @@ def draw_sample(folder: Path, advance: Callable[[], None] = lambda: None) -> boo
     Raises:
         TrainingError: If something else is in the way.
     """
-    stamp = folder / _STAMP
+    stamp = folder / STAMP
     wanted = f"{_SEED} {len(pictures())}\n"
     if stamp.is_file() and stamp.read_text() == wanted and all((folder / each.file).is_file() for each in pictures()):
         return False
@@ -400,7 +400,7 @@ def draw_sample(folder: Path, advance: Callable[[], None] = lambda: None) -> boo
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(encoded)
                 advance()
-        (unfinished / _STAMP).write_text(wanted)
+        (unfinished / STAMP).write_text(wanted)
         if folder.exists():
             folder.rename(Path(workplace, "old"))
         shutil.move(unfinished, folder)

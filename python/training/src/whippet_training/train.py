@@ -25,6 +25,7 @@ import typer
 from whippet_training.console import exit_on_sigterm, fail, interrupted, program, stderr
 from whippet_training.errors import TrainingError
 from whippet_training.settings import DEFAULT_PRESET, Settings, merge_defaults
+from whippet_training.watching import Watching
 
 ARCHIVE = "model.tar.gz"
 
@@ -93,6 +94,12 @@ def main(
         Path | None,
         typer.Option(metavar="DIR", envvar="WHIPPET_CACHE", help="Keeps features.  [default: the user's cache folder]"),
     ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=ACTION", help="What a rule does when it fires: stop, warn or off; all=off, overfit=stop."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json and where the files are.")] = False,
 ) -> None:
     """Trains a classifier on a folder of photos and packs it as model.tar.gz."""
@@ -103,12 +110,15 @@ def main(
         if not stderr_is_quiet:
             stderr.print("loading PyTorch", end="\r")
         settings = Settings.from_hyperparameters(context.params)
+        from whippet_training.ruleset import parse_actions
+
+        watching = Watching(parse_actions(rule or []))
         cache = cache or Path(platformdirs.user_cache_dir("whippet"))
         model_dir = os.environ.get("SM_MODEL_DIR")
         report = (
-            _train_for_sagemaker(data, settings, cache, Path(model_dir))
+            _train_for_sagemaker(data, settings, cache, Path(model_dir), watching)
             if model_dir and not out
-            else (train_into_run_folder(data, settings, cache, out))
+            else (train_into_run_folder(data, settings, cache, out, watching))
         )
     except (TrainingError, OSError) as error:
         message = str(error) if isinstance(error, TrainingError) else f"{error.strerror}: {error.filename}"
@@ -129,7 +139,9 @@ def _training_channel() -> Path:
     return Path(channel)
 
 
-def train_into_run_folder(data: Path, settings: Settings, cache: Path, out: Path | None) -> dict[str, Any]:
+def train_into_run_folder(
+    data: Path, settings: Settings, cache: Path, out: Path | None, watching: Watching | None = None
+) -> dict[str, Any]:
     """Trains, and leaves the packed model with its report in a folder that is replaced once all went well.
 
     Returns:
@@ -142,17 +154,19 @@ def train_into_run_folder(data: Path, settings: Settings, cache: Path, out: Path
 
     folder = out or Path("build", "runs", _run_name(data, settings))
     with _new_folder(folder) as unfinished, tempfile.TemporaryDirectory() as content:
-        report = run.train(data, settings, cache, Path(content), unfinished)
+        report = run.train(data, settings, cache, Path(content), unfinished, watching)
         export.pack(Path(content), unfinished / ARCHIVE)
     return {"run": str(folder), "archive": str(folder / ARCHIVE), **report}
 
 
-def _train_for_sagemaker(data: Path, settings: Settings, cache: Path, model_dir: Path) -> dict[str, Any]:
+def _train_for_sagemaker(
+    data: Path, settings: Settings, cache: Path, model_dir: Path, watching: Watching
+) -> dict[str, Any]:
     from whippet_training import run
 
     output = os.environ.get("SM_OUTPUT_DATA_DIR")
     with tempfile.TemporaryDirectory() as content, tempfile.TemporaryDirectory() as reports:
-        report = run.train(data, settings, cache, Path(content), Path(reports))
+        report = run.train(data, settings, cache, Path(content), Path(reports), watching)
         shutil.copytree(content, model_dir, dirs_exist_ok=True)
         if output:
             shutil.copytree(reports, output, dirs_exist_ok=True)
@@ -192,6 +206,8 @@ def summary(report: dict[str, Any]) -> str:
                 f"{title:22} top-1 {values['top1']:6.2%}  top-5 {values['top5']:6.2%}  loss {values['loss']:.4f}  "
                 f"calibration error {values['ece']:.3f}  {values['images']} photos"
             )
+    if stopped := report["trials"][0]["stopped"]:
+        lines.append(f"{'stopped early':22} {stopped}")
     lines.append(f"{'seconds':22} " + "  ".join(f"{name} {value:.1f}" for name, value in report["seconds"].items()))
     lines.append(f"{'model ' + report['model']['id']:22} {report['archive']}")
     return "\n".join(lines)
