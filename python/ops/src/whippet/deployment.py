@@ -80,28 +80,27 @@ class Deployment:
             )
         return outputs
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, region: str | None = None, attempts: int = 1) -> Any:
         """A boto3 client for the account and region this environment lives in.
 
         On AWS credentials are found as every AWS tool finds them; local AWS takes the usual test credentials.
 
-        Raises:
-            WhippetError: nothing is deployed, or local AWS does not run.
-        """
-        return self.connect(service, self.outputs["region"])
-
-    def connect(self, service: str, region: str) -> Any:
-        """A boto3 client for the account this environment lives in, whether something is deployed or not.
+        Args:
+            service: boto3's name of it.
+            region: by default that of what is deployed.
+            attempts: how often a call is tried where AWS is busy or cannot be reached.
 
         Raises:
-            WhippetError: local AWS does not run.
+            WhippetError: nothing is deployed, and no region was given, or local AWS does not run.
         """
         if self.is_local and local_aws.status(self.port) is None:
             raise WhippetError(
                 f"Local AWS does not run on port {self.port}: start it with `whippet local up`, "
                 "or with `whippet deploy --env local`."
             )
-        config = Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=70, max_pool_connections=64)
+        region = region or self.outputs["region"]
+        retries: Any = {"mode": "standard", "total_max_attempts": attempts}
+        config = Config(retries=retries, read_timeout=70, max_pool_connections=64)
         if not self.is_local:
             return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]
         return boto3.client(  # type: ignore[call-overload]

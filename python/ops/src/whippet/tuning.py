@@ -32,6 +32,8 @@ INSTANCE_TYPE = "ml.c5.xlarge"
 #: AWS's PyTorch image; the account is the same in most regions, and --image names another:
 #: https://docs.aws.amazon.com/sagemaker/latest/dg-ecr-paths/sagemaker-algo-docker-registry-paths.html
 IMAGE = "763104351884.dkr.ecr.{region}.amazonaws.com/pytorch-training:2.6-cpu-py312"
+#: How often a call is tried: a search of an hour must not end with one that was throttled.
+ATTEMPTS = 5
 #: Seconds after which a training job is stopped.
 TIME_LIMIT = 3600
 #: Results of AWS that no more waiting changes.
@@ -64,7 +66,7 @@ class Place:
 
     def client(self, service: str) -> Any:
         """A boto3 client."""
-        return self.deployment.connect(service, self.region)
+        return self.deployment.client(service, self.region, ATTEMPTS)
 
     @property
     def seconds_between_looks(self) -> float:
@@ -108,7 +110,7 @@ def find_place(
     bucket = bucket or outputs["artifacts_bucket"]
     role = role or outputs.get("training_job_role_arn")
     if role is None and deployment.is_local:
-        role = rehearsal_role(deployment.connect("iam", region), bucket)
+        role = rehearsal_role(deployment.client("iam", region), bucket)
     if role is None:
         raise WhippetError(
             "Say with --role which role SageMaker takes: one that it may assume, and that reads data/ and training/ "
