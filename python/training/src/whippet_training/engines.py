@@ -20,6 +20,7 @@ import torch
 from whippet_training.backbones import Backbone
 from whippet_training.errors import TrainingError
 from whippet_training.inference import Floats, Pixels, Preprocessing
+from whippet_training.profiling import phase
 
 CUDA_BATCH = 64
 
@@ -84,7 +85,8 @@ class OpenVinoEngine:
                 own.request = compiled.create_infer_request()
             features = np.empty((len(batch), self._backbone.width), dtype=np.float32)
             for view, feature in zip(batch[:, np.newaxis], features, strict=True):
-                own.request.infer({0: view}, share_inputs=True)
+                with phase("forward"):
+                    own.request.infer({0: view}, share_inputs=True)
                 feature[:] = own.request.get_output_tensor().data[0]
             with lock:
                 sink(number, features)
@@ -120,7 +122,7 @@ class TorchEngine:
             # A short batch is padded: kernels are chosen by shape, and a photo's bits must not depend on that.
             padding = [chunk[0][2]] * (self._batch - len(chunk))
             batch = torch.from_numpy(np.stack([view for *_, view in chunk] + padding))
-            with torch.inference_mode():
+            with torch.inference_mode(), phase("forward"):
                 answers = self._module(self._normalise(batch.to(self._device))).cpu().numpy()
             for (number, count_of_photo, _), feature in zip(chunk, answers, strict=False):
                 features.append(feature)

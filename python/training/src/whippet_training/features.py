@@ -17,6 +17,7 @@ from whippet_training.cache import Entry, FeatureCache, Key
 from whippet_training.dataset import Photo, pixel_digest
 from whippet_training.engines import Engine
 from whippet_training.inference import Floats, PhotoError, Pixels, decode
+from whippet_training.profiling import phase
 from whippet_training.source import Source
 from whippet_training.views import view
 
@@ -75,7 +76,8 @@ def extract(
         advance: Called for every photo that is done.
     """
     wanted = {(photo.content, number): photo for photo, views in photos.items() for number in range(views)}
-    entries = cache.read(wanted.keys())
+    with phase("io"):
+        entries = cache.read(wanted.keys())
     gaps: dict[bytes, list[int]] = defaultdict(list)
     for content, number in wanted.keys() - entries.keys():
         gaps[content].append(number)
@@ -86,11 +88,15 @@ def extract(
     def prepare(number: int) -> Pixels | None:
         photo = missing[number]
         try:
-            image = decode(read(number))
-            digests[number] = pixel_digest(image)
-            return np.stack(
-                [view(image, i, photo.content, backbone.preprocessing) for i in sorted(gaps[photo.content])]
-            )
+            with phase("io"):
+                data = read(number)
+            with phase("decode"):
+                image = decode(data)
+                digests[number] = pixel_digest(image)
+            with phase("transform"):
+                return np.stack(
+                    [view(image, i, photo.content, backbone.preprocessing) for i in sorted(gaps[photo.content])]
+                )
         except PhotoError as error:
             refused[photo.content] = error.message
         except OSError as error:
@@ -103,7 +109,8 @@ def extract(
         digest = digests.pop(number)
         for i, feature in zip(sorted(gaps[content]), features, strict=True):
             entries[content, i] = Entry(digest, feature)
-            cache.write((content, i), entries[content, i])
+            with phase("io"):
+                cache.write((content, i), entries[content, i])
         advance()
 
     for _ in range(len(photos) - len(missing)):
