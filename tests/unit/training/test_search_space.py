@@ -83,7 +83,8 @@ def test_a_space_that_training_would_refuse_is_one_clear_line(tmp_path: Path, li
 
 
 def test_a_space_with_nothing_to_search_is_refused(tmp_path: Path) -> None:
-    lines = [f"{name}: {value}" for name, value in Settings().hyperparameters().items() if name != "weight_decay"]
+    own = Settings().hyperparameters()
+    lines = [f"{name}: {own[name]}" for name in SEARCHABLE if name != "weight_decay"]
     with pytest.raises(TrainingError, match="nothing to search"):
         read_space(written(tmp_path, "\n".join([*lines, "weight-decay: 0.1"])))
 

@@ -6,7 +6,7 @@ import importlib.resources
 import math
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +14,20 @@ import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from whippet_training.errors import TrainingError
-from whippet_training.settings import HYPERPARAMETERS, HeadSettings, Settings, read_hyperparameters
+from whippet_training.settings import Settings, read_hyperparameters
 
-SEARCHABLE = tuple(
-    name
-    for name in HYPERPARAMETERS
-    if name in {"backbone", "image_size", "views", "weight_decay", *(field.name for field in fields(HeadSettings))}
+SEARCHABLE = (
+    "backbone",
+    "image_size",
+    "views",
+    "hidden",
+    "dropout",
+    "learning_rate",
+    "batch_size",
+    "weight_decay",
+    "label_smoothing",
+    "epochs",
+    "patience",
 )
 """Hyperparameters of a head on frozen features; those of fine-tuning are none."""
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,9 @@ from whippet_training.search_space import Space, read_space
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+    from whippet_training.run import Stopwatch
+    from whippet_training.settings import Settings
 
 OBJECTIVE = "mean cross-entropy per validation photo"
 
@@ -148,79 +151,113 @@ def tune(request: Request, folder: Path, cache: Path) -> dict[str, Any]:
         TrainingError: If the data cannot be trained on, the folder or storage holds something else, or no trial came to
             its end.
     """
-    from whippet_training import search, search_report
-    from whippet_training.preparation import read_trainable, report_skipped
+    from whippet_training import search_report
     from whippet_training.run import Stopwatch
-    from whippet_training.search_objective import HeadObjective, extract_space
-    from whippet_training.search_record import StudyRecord
     from whippet_training.train import train_into_run_folder
 
-    if request.pruner not in search.PRUNERS:
-        raise TrainingError(f"There is no pruner {request.pruner}; choose {', '.join(search.PRUNERS)}.")
     watch = Stopwatch(time.perf_counter)
-    with watch.phase("scan"):
-        dataset = read_trainable(request.data, request.allow_leakage)
-    with watch.phase("storage"):
-        _own_folder(folder)
-        fingerprint = dataset.fingerprint()
-        identity = {
-            "data": fingerprint,
-            "space": request.space.document(),
-            "pruner": request.pruner,
-            "seed": request.seed,
-        }
-        url = request.storage or f"sqlite:///{folder / 'search.db'}"
-        record = StudyRecord(url, request.study, identity)
-    with watch.phase("features"):
-        prepared = extract_space(dataset, request.space, request.engine, cache, request.allow_leakage)
-        report_skipped({file: reason for one in prepared.values() for file, reason in one.skipped.items()})
-    with watch.phase("trials"):
-        plan = search.Plan(request.space, request.seed, request.pruner, max(map(int, request.space.values("epochs"))))
-        objective = HeadObjective(prepared, request.space, request.seed)
-        with _one_thread_each(), _told_interrupted(), _progress(request.trials) as tell:
-            trials = search.search(objective, plan, record, request.trials, os.cpu_count() or 1, request.seconds, tell)
-    number = search.best_of(trials)
-    best = trials[number]
-    hyperparameters = {
-        name.replace("_", "-"): value for name, value in request.space.hyperparameters(best.params).items()
-    }
-    found = (
-        f"Trial {number} of {len(trials)} on {request.data.resolve().name} (seed {request.seed}): "
-        f"{best.value:.4f} nats {OBJECTIVE}."
-    )
-    _write(folder / "best.yaml", _best_yaml(found, fingerprint, hyperparameters))
-    _write(folder / "best.tfvars.json", _best_tfvars(hyperparameters, request.seed))
+    found = find(request, folder, cache, watch)
+    _write(folder / "best.yaml", _best_yaml(found, request))
+    _write(folder / "best.tfvars.json", _best_tfvars(found, request))
     with watch.phase("final training"):
-        settings = request.space.settings(
-            best.params, seed=request.seed, engine=request.engine, allow_leakage=request.allow_leakage
-        )
-        final = train_into_run_folder(request.data, settings, cache, folder / "final")
+        final = train_into_run_folder(request.data, found.settings, cache, folder / "final")
     with watch.phase("report"):
-        states = Counter(trial.state.name.lower() for trial in trials)
-        facts = {
-            "Objective": f"{OBJECTIVE}, in nats",
-            "Trials": ", ".join(f"{count} {state}" for state, count in states.items())
-            + f"; seed {request.seed}, pruner {request.pruner}",
-            "Best": f"trial {number}: {best.value:.4f}",
-            "Final model": _told_metrics(final),
-            "Photos": ", ".join(f"{count} {name}" for name, count in final["data"]["images"].items())
-            + f"; {final['data']['classes']} classes",
-            "Data": fingerprint,
-            "Whippet": f"{__version__}, with Optuna {_version('optuna')}, PyTorch {_version('torch')}",
-        }
-        report = search_report.Search(request.data.resolve().name, request.space, trials, facts)
+        report = search_report.Search(
+            request.data.resolve().name, request.space, found.trials, _facts(found, request, final)
+        )
         _write(folder / "trials.csv", search_report.csv_table(report))
         _write(folder / "search.html", search_report.page(report))
         with _replaced(folder / "search.png") as picture:
             search_report.picture(report).savefig(picture, dpi=110)
     return {
         "run": str(folder),
-        "storage": record.place,
-        "best": {"trial": number, "valid_loss": best.value, "hyperparameters": hyperparameters},
-        "trials": dict(states),
+        "storage": found.storage,
+        "best": {"trial": found.number, "valid_loss": found.loss, "hyperparameters": found.hyperparameters},
+        "trials": found.states,
         "seconds": watch.seconds,
         "final": final,
     }
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has found.
+
+    Attributes:
+        trials: In order.
+        number: Of the best trial.
+        loss: Of the best trial.
+        hyperparameters: Of the best trial, by the flags' names.
+        settings: The same for a training.
+        data: Fingerprint of the photos.
+        storage: Where the trials are kept.
+    """
+
+    trials: Sequence[FrozenTrial]
+    number: int
+    loss: float
+    hyperparameters: dict[str, Any]
+    settings: Settings
+    data: str
+    storage: str
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many trials ended how."""
+        return dict(Counter(trial.state.name.lower() for trial in self.trials))
+
+
+def find(request: Request, folder: Path, cache: Path, watch: Stopwatch) -> Found:
+    """Searches; looks at no test photo's class.
+
+    Args:
+        request: What to search.
+        folder: Run folder; a search in it is gone on with.
+        cache: Folder that keeps features.
+        watch: Measures the phases.
+
+    Raises:
+        TrainingError: See tune.
+    """
+    from whippet_training import search
+    from whippet_training.preparation import read_trainable, report_skipped
+    from whippet_training.search_objective import HeadObjective, extract_space
+    from whippet_training.search_record import StudyRecord
+
+    space, seed = request.space, request.seed
+    if request.pruner not in search.PRUNERS:
+        raise TrainingError(f"There is no pruner {request.pruner}; choose {', '.join(search.PRUNERS)}.")
+    with watch.phase("scan"):
+        dataset = read_trainable(request.data, request.allow_leakage)
+        data = dataset.fingerprint()
+    with watch.phase("storage"):
+        _own_folder(folder)
+        identity = {"data": data, "space": space.document(), "pruner": request.pruner, "seed": seed}
+        record = StudyRecord(request.storage or f"sqlite:///{folder / 'search.db'}", request.study, identity)
+    with watch.phase("features"):
+        prepared = extract_space(dataset, space, request.engine, cache, request.allow_leakage)
+        report_skipped({file: reason for one in prepared.values() for file, reason in one.skipped.items()})
+    with (
+        watch.phase("trials"),
+        _one_thread_each(),
+        _told_interrupted(),
+        _progress(request.trials) as tell,
+    ):
+        plan = search.Plan(space, seed, request.pruner, max(map(int, space.values("epochs"))))
+        objective = HeadObjective(prepared, space, seed)
+        threads = os.cpu_count() or 1
+        trials = search.search(objective, plan, record, request.trials, threads, request.seconds, tell)
+    number = search.best_of(trials)
+    best = trials[number]
+    return Found(
+        trials=trials,
+        number=number,
+        loss=best.value or 0.0,
+        hyperparameters={name.replace("_", "-"): value for name, value in space.hyperparameters(best.params).items()},
+        settings=space.settings(best.params, seed=seed, engine=request.engine, allow_leakage=request.allow_leakage),
+        data=data,
+        storage=record.place,
+    )
 
 
 def _for_sagemaker(request: Request, folder: Path) -> dict[str, Any]:
@@ -290,15 +327,34 @@ def _progress(total: int) -> Iterator[Callable[[FrozenTrial, int], None]]:
         yield tell
 
 
-def _best_yaml(found: str, data: str, hyperparameters: Mapping[str, Any]) -> str:
-    lines = yaml.safe_dump(dict(hyperparameters), sort_keys=False)
-    return f"# {found}\n# Photos {data}\n# Train with it:  whippet train DIR --hyperparameters FILE\n{lines}"
+def _best_yaml(found: Found, request: Request) -> str:
+    lines = yaml.safe_dump(found.hyperparameters, sort_keys=False)
+    return (
+        f"# Trial {found.number} of {len(found.trials)} on {request.data.resolve().name} (seed {request.seed}): "
+        f"{found.loss:.4f} nats {OBJECTIVE}.\n"
+        f"# Photos {found.data}\n# Train with it:  whippet train DIR --hyperparameters FILE\n{lines}"
+    )
 
 
-def _best_tfvars(hyperparameters: Mapping[str, Any], seed: int) -> str:
+def _best_tfvars(found: Found, request: Request) -> str:
     """The fixed values for the training instance: ``terraform apply -var-file=best.tfvars.json``."""
-    values = {name: str(value) for name, value in {**hyperparameters, "seed": seed}.items()}
+    values = {name: str(value) for name, value in {**found.hyperparameters, "seed": request.seed}.items()}
     return json.dumps({"training_hyperparameters": values}, indent=2) + "\n"
+
+
+def _facts(found: Found, request: Request, final: Mapping[str, Any]) -> dict[str, str]:
+    """What the report says above the table."""
+    states = ", ".join(f"{count} {state}" for state, count in found.states.items())
+    images = ", ".join(f"{count} {name}" for name, count in final["data"]["images"].items())
+    return {
+        "Objective": f"{OBJECTIVE}, in nats",
+        "Trials": f"{states}; seed {request.seed}, pruner {request.pruner}",
+        "Best": f"trial {found.number}: {found.loss:.4f}",
+        "Final model": _told_metrics(final),
+        "Photos": f"{images}; {final['data']['classes']} classes",
+        "Data": found.data,
+        "Whippet": f"{__version__}, with Optuna {_version('optuna')}, PyTorch {_version('torch')}",
+    }
 
 
 def _told_metrics(report: Mapping[str, Any]) -> str:
