@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from whippet_training.dataset import Photo, pixel_digest
 from whippet_training.engines import Engine
 from whippet_training.inference import Floats, PhotoError, Pixels, decode
 from whippet_training.profiling import phase
+from whippet_training.sharding import Group, merge, shard
 from whippet_training.source import Source
 from whippet_training.views import view
 
@@ -64,8 +65,11 @@ def extract(
     engine: Engine,
     cache: FeatureCache,
     advance: Callable[[], None] = lambda: None,
+    group: Group | None = None,
 ) -> Extraction:
     """Computes the features of all views that the cache does not hold.
+
+    Of several processes each computes its part and gets the features of the others, so that all return the same.
 
     Args:
         source: Reads the photos; each that is missing is read once.
@@ -73,14 +77,18 @@ def extract(
         backbone: The network, for its preprocessing and width.
         engine: Computes what is missing.
         cache: Is read first, and keeps what is computed as soon as it is.
-        advance: Called for every photo that is done.
+        advance: Called for every photo that is done here, or left to others.
+        group: The processes that share the work; None is this one alone. All must call this, with the same photos.
     """
     wanted = {(photo.content, number): photo for photo, views in photos.items() for number in range(views)}
     with phase("io"):
         entries = cache.read(wanted.keys())
     gaps: dict[bytes, list[int]] = defaultdict(list)
-    for content, number in wanted.keys() - entries.keys():
-        gaps[content].append(number)
+    absent = wanted.keys() - entries.keys()
+    own = _share(wanted.keys(), group)
+    for content, number in absent:
+        if own is None or content in own:
+            gaps[content].append(number)
     missing = list({photo.content: photo for photo in photos if photo.content in gaps}.values())
     refused: dict[bytes, str] = {}
     digests: dict[int, bytes] = {}
@@ -118,6 +126,21 @@ def extract(
     if missing:
         with source.reader([photo.file for photo in missing]) as read:
             engine.run(len(missing), prepare, keep)
-    skipped = {photo.file: refused[photo.content] for photo in photos if photo.content in refused}
     computed = sum(len(numbers) for content, numbers in gaps.items() if content not in refused)
+    if group is not None and own is not None:
+        # What some cache lacks is handed over by the one process whose part it is, also where its own cache has it.
+        asked = set().union(*group.gather(absent))
+        handed = {key: entries[key] for key in asked & entries.keys() if key[0] in own}
+        parts = group.gather((handed, refused, computed))
+        entries |= merge([part for part, *_ in parts])
+        refused = merge([part for _, part, _ in parts])
+        computed = sum(part for *_, part in parts)
+    skipped = {photo.file: refused[photo.content] for photo in photos if photo.content in refused}
     return Extraction(entries, skipped, computed, backbone.width)
+
+
+def _share(wanted: Set[Key], group: Group | None) -> frozenset[bytes] | None:
+    """The contents that this process computes; None is all of them."""
+    if group is None or group.size == 1:
+        return None
+    return frozenset(shard(Counter(content for content, _ in wanted), group.rank, group.size))

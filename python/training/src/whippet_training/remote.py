@@ -102,7 +102,9 @@ class Bucket:
         """See Source: the object as it was listed, or an error."""
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
-        stored = self._objects[file]
+        stored = self._objects.get(file)
+        if stored is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path(file))
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + file, IfMatch=stored.tag)
