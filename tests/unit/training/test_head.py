@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from whippet_training.errors import TrainingError
-from whippet_training.head import Examples, train_head, train_heads
+from whippet_training.head import Examples, refit, train_head, train_heads
+from whippet_training.metrics import summarise
 from whippet_training.observe import Epoch, Step, StopTraining
 from whippet_training.settings import HeadSettings
 
@@ -189,3 +190,21 @@ def test_a_training_that_diverges_says_so_instead_of_keeping_a_head_that_learned
     train.features[0] = np.nan
     with pytest.raises(TrainingError, match=r"diverged .* at a learning rate of 0\.001: lower it"):
         train_heads(train, examples(80, 2), CLASSES, HeadSettings(epochs=3), 0)
+
+
+def test_a_refit_head_has_learnt_from_the_validation_photos_too() -> None:
+    """A class of which training has two photos and validation has thirty."""
+    train, valid, test = examples(300, 1), examples(120, 2), examples(300, 3)
+    rare = np.flatnonzero(train.labels == 0)[2:]
+    train = Examples(np.delete(train.features, rare, axis=0), np.delete(train.labels, rare))
+    parameters = HeadSettings(learning_rate=0.01, weight_decays=(0.01,))
+    trial = train_heads(train, valid, CLASSES, parameters, seed=0)[0]
+    again = refit(train, valid, CLASSES, parameters, trial, seed=0)
+    losses = [summarise(head.logits(test.features), test.labels)["loss"] for head in (trial.head, again)]
+    assert losses[1] < losses[0]
+
+
+def test_a_head_without_validation_photos_is_the_one_after_the_last_epoch() -> None:
+    parameters = HeadSettings(learning_rate=0.05, epochs=4)
+    trial = train_head(examples(200, 1), None, CLASSES, parameters, 0.01, seed=0)
+    assert trial.epoch == len(trial.train_loss) == 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -140,9 +140,35 @@ def train_heads(
     return trials
 
 
+def refit(train: Examples, valid: Examples, classes: int, parameters: HeadSettings, trial: Trial, seed: int) -> Head:
+    """Trains once more, on the photos of training and validation together, for as long as the best trial needed.
+
+    Nothing is left to stop or choose by then, and the head learns from every photo but the test split's.
+
+    Args:
+        train: Training photos.
+        valid: Validation photos with as many views; the trial was chosen by them.
+        classes: Number of classes.
+        parameters: What the trial was trained with.
+        trial: Says the weight decay and the number of epochs.
+        seed: Of every random draw.
+    """
+    both = Examples(
+        np.concatenate([train.features, valid.features]),
+        np.concatenate([train.labels, valid.labels]),
+        tuple(np.concatenate(views) for views in zip(train.views, valid.views, strict=True)),
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return train_head(both, None, classes, replace(parameters, epochs=trial.epoch), trial.weight_decay, seed).head
+    finally:
+        torch.set_num_threads(threads)
+
+
 def train_head(
     train: Examples,
-    valid: Examples,
+    valid: Examples | None,
     classes: int,
     parameters: HeadSettings,
     weight_decay: float,
@@ -154,7 +180,7 @@ def train_head(
 
     Args:
         train: Training photos.
-        valid: Validation photos; nothing else decides when to stop.
+        valid: Validation photos; nothing else decides when to stop. Without any, the last epoch counts.
         classes: Number of classes.
         parameters: What to train with; its weight decays do not count.
         weight_decay: AdamW's.
@@ -171,7 +197,8 @@ def train_head(
     scale = np.maximum(train.features.std(axis=0, dtype=np.float64), 1e-6).astype(np.float32)
     inputs = torch.from_numpy(np.stack([(view - mean) / scale for view in (train.features, *train.views)]))
     targets = torch.from_numpy(train.labels)
-    valid_inputs, valid_targets = torch.from_numpy((valid.features - mean) / scale), torch.from_numpy(valid.labels)
+    judged = train if valid is None else valid
+    valid_inputs, valid_targets = torch.from_numpy((judged.features - mean) / scale), torch.from_numpy(judged.labels)
 
     draw = torch.Generator().manual_seed(seed)
     network = _network(inputs.shape[2], classes, parameters, draw)
@@ -203,7 +230,7 @@ def train_head(
                 network.train()
             train_loss.append(watch.epoch(epoch, valid_loss[-1], answers, valid_targets))
             report(epoch, valid_loss[-1])
-            if valid_loss[-1] <= _lowest(valid_loss):
+            if valid is None or valid_loss[-1] <= _lowest(valid_loss):
                 best, best_state = epoch, _state(network)
             if watch.stopped or epoch - best >= parameters.patience:
                 break

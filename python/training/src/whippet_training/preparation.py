@@ -11,7 +11,7 @@ import numpy as np
 from whippet_training.backbones import Backbone
 from whippet_training.cache import FeatureCache
 from whippet_training.console import progress, stderr
-from whippet_training.dataset import SPLITS, Dataset, Photo, read_dataset, shared_between_splits
+from whippet_training.dataset import Dataset, Photo, read_dataset, shared_between_splits
 from whippet_training.engines import Engine
 from whippet_training.errors import TrainingError
 from whippet_training.features import Extraction, cache_folder, extract
@@ -61,26 +61,24 @@ def read_trainable(data: Path, allow_leakage: bool) -> Dataset:
 
 def extract_features(
     dataset: Dataset,
-    views: int,
+    views: Mapping[str, int],
     backbone: Backbone,
     engines: Sequence[Engine],
     cache: Path | None,
-    splits: Sequence[str] = SPLITS,
 ) -> list[Extraction]:
     """Computes what the cache does not hold.
 
     Args:
         dataset: Its photos.
-        views: Of a training photo; the other splits have one view.
+        views: Of a photo, by split; only photos of these splits are read.
         backbone: One network or several.
         engines: One for each network.
         cache: Folder that keeps features; None keeps none.
-        splits: The ones that are wanted.
 
     Returns:
         The features of each network.
     """
-    photos = {photo: views if photo.split == "train" else 1 for photo in dataset.photos if photo.split in splits}
+    photos = {photo: views[photo.split] for photo in dataset.photos if photo.split in views}
     extractions = []
     for network, engine in zip(backbone.networks(), engines, strict=True):
         folder = cache_folder(cache, network, engine) if cache else None
@@ -99,20 +97,15 @@ def extract_features(
 
 
 def prepare(
-    dataset: Dataset,
-    extractions: Sequence[Extraction],
-    views: int,
-    allow_leakage: bool,
-    splits: Sequence[str] = SPLITS,
+    dataset: Dataset, extractions: Sequence[Extraction], views: Mapping[str, int], allow_leakage: bool
 ) -> Prepared:
     """Puts features into arrays by split.
 
     Args:
         dataset: Its photos.
         extractions: The features of each network.
-        views: Of a training photo.
+        views: Of a photo, by split, as they were extracted.
         allow_leakage: Train although a picture lies in two splits.
-        splits: The ones whose features were extracted.
 
     Raises:
         TrainingError: If the same picture lies in two splits, or train or valid has no photo left.
@@ -120,13 +113,13 @@ def prepare(
     skipped = dict(dataset.unreadable)
     for extraction in extractions:
         skipped |= extraction.skipped
-    readable = [photo for photo in dataset.photos if photo.split in splits and photo.file not in skipped]
+    readable = [photo for photo in dataset.photos if photo.split in views and photo.file not in skipped]
     leaks = _refuse_leakage(
         [(extractions[0].entries[photo.content, 0].pixels, photo) for photo in readable], allow_leakage
     )
     classes = tuple(sorted({photo.label for photo in readable if photo.split == "train"}))
     skipped |= {photo.file: "its class has no photo to train on" for photo in readable if photo.label not in classes}
-    arranged = {name: _split(readable, name, classes, extractions, views if name == "train" else 1) for name in splits}
+    arranged = {name: _split(readable, name, classes, extractions, count) for name, count in views.items()}
     for name in ("train", "valid"):
         if not arranged[name].photos or len(classes) < 2:
             report_skipped(skipped)

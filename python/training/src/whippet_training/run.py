@@ -23,7 +23,7 @@ from whippet_training.card import Evaluation, evaluate, write_card
 from whippet_training.dataset import read_clean_files
 from whippet_training.engines import create_engine
 from whippet_training.errors import TrainingError
-from whippet_training.head import Examples, Head, train_heads
+from whippet_training.head import Examples, Head, refit, train_heads
 from whippet_training.inference import Floats, decode, normalise
 from whippet_training.observe import StopTraining
 from whippet_training.preparation import Split, extract_features, prepare, read_trainable, report_skipped
@@ -88,22 +88,27 @@ def train(
         backbone = create_backbone(settings.backbone, settings.image_size)
         engines = [create_engine(settings.engine, network) for network in backbone.networks()]
     with watch.phase("features"):
-        extractions = extract_features(dataset, settings.views, backbone, engines, cache)
-        prepared = prepare(dataset, extractions, settings.views, settings.allow_leakage)
+        fits_valid = settings.head.fit_on == "train+valid"
+        views = {"train": settings.views, "valid": settings.views if fits_valid else 1, "test": 1}
+        extractions = extract_features(dataset, views, backbone, engines, cache)
+        prepared = prepare(dataset, extractions, views, settings.allow_leakage)
     classes, splits, skipped = prepared.classes, prepared.splits, prepared.skipped
     report_skipped(skipped)
     rules = RuleSet(watching.actions, classes)
     with watch.phase("head"):
-        trials = train_heads(
-            splits["train"].examples, splits["valid"].examples, len(classes), settings.head, settings.seed, rules
-        )
-        valid = splits["valid"].examples
+        learned, valid = splits["train"].examples, splits["valid"].examples
+        trials = train_heads(learned, valid, len(classes), settings.head, settings.seed, rules)
         temperature = metrics.fit_temperature(trials[0].head.logits(valid.features), valid.labels)
-        head = trials[0].head.divided(temperature)
+        judged = head = trials[0].head.divided(temperature)
+        if fits_valid:
+            head = refit(learned, valid, len(classes), settings.head, trials[0], settings.seed).divided(temperature)
     with watch.phase("labels"):
         suspects = _judge_labels(rules, splits["train"], classes)
     with watch.phase("metrics"):
-        logits = {name: head.logits(splits[name].examples.features) for name in ("valid", "test")}
+        logits = {
+            "valid": judged.logits(valid.features),  # by a head that has not seen these photos
+            "test": head.logits(splits["test"].examples.features),
+        }
         summaries = {
             name: metrics.summarise(logits[name], splits[name].examples.labels) if splits[name].photos else None
             for name in ("valid", "test")

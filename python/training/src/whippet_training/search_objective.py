@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from whippet_training.backbones import create_backbone
-from whippet_training.dataset import SPLITS, Dataset
+from whippet_training.dataset import Dataset
 from whippet_training.engines import create_engine
 from whippet_training.head import Examples, train_head
 from whippet_training.preparation import Prepared, extract_features, prepare
@@ -33,11 +33,11 @@ def extract_space(
     prepared: dict[Representation, Prepared] = {}
     for backbone_name in space.values("backbone"):
         for image_size in space.values("image_size"):
-            splits = ("train", "valid") if prepared else SPLITS
+            wanted = {"train": views, "valid": 1, **({} if prepared else {"test": 1})}
             backbone = create_backbone(str(backbone_name), int(image_size))
             engines = [create_engine(engine, network) for network in backbone.networks()]
-            extractions = extract_features(dataset, views, backbone, engines, cache, splits)
-            found = prepare(dataset, extractions, views, allow_leakage, splits)
+            extractions = extract_features(dataset, wanted, backbone, engines, cache)
+            found = prepare(dataset, extractions, wanted, allow_leakage)
             learned = {name: found.splits[name] for name in ("train", "valid")}
             prepared[str(backbone_name), int(image_size)] = Prepared(found.classes, learned, found.skipped, found.leaks)
     return prepared

@@ -28,6 +28,8 @@ class HeadSettings:
         label_smoothing: Part of the target that is spread over all classes, in training only.
         hidden: Units between features and classes; 0 makes the head linear.
         dropout: Part of the features, and of the hidden units, that a step leaves out.
+        fit_on: train, or train+valid: the head that is exported learns from the validation photos as well, after they
+            chose its weight decay and number of epochs.
     """
 
     learning_rate: float = 1e-3
@@ -38,6 +40,7 @@ class HeadSettings:
     label_smoothing: float = 0.0
     hidden: int = 0
     dropout: float = 0.0
+    fit_on: str = "train"
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ HYPERPARAMETERS = (
     "patience",
     "weight_decay",
     "label_smoothing",
+    "fit_on",
 )
 """What presets and files of hyperparameters may name: flags of the command line, with underscores."""
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import platformdirs
 import typer
@@ -26,6 +26,8 @@ from whippet_training.console import exit_on_sigterm, fail, interrupted, program
 from whippet_training.errors import TrainingError
 from whippet_training.settings import DEFAULT_PRESET, Settings, merge_defaults
 from whippet_training.watching import Watching
+
+FitOn = Literal["train", "train+valid"]
 
 ARCHIVE = "model.tar.gz"
 
@@ -87,6 +89,9 @@ def main(
         typer.Option(min=0, help="AdamW's; repeat it and validation chooses.  [default: 0.01 and 1]"),
     ] = None,
     label_smoothing: Annotated[float, typer.Option(min=0, max=0.99, help="In training only.")] = 0.0,
+    fit_on: Annotated[
+        FitOn, typer.Option(help="train+valid: the final head learns from the validation photos too.")
+    ] = "train",
     engine: Annotated[str, typer.Option(help="Computes the features: openvino, torch or auto.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
     allow_leakage: Annotated[bool, typer.Option(help="Train although a picture lies in two splits.")] = False,
