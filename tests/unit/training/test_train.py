@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -107,6 +108,31 @@ def test_a_rule_that_stops_ends_the_training_with_a_model_and_the_reason(
     assert (finding["rule"], finding["action"], finding["epoch"]) == ("chance-level", "stop", 9)
     assert metrics(tmp_path / "run")["trials"][0]["stopped"].startswith("chance-level")
     assert "chance-level" in (tmp_path / "run/model_card.md").read_text()
+
+
+def test_a_profile_and_trackers_watch_a_training_without_changing_its_model(
+    drawn: Path, trained: Path, shared_cache: Path, tmp_path: Path
+) -> None:
+    """Features are computed anew, so that every phase has something to do; where MLflow logs is test_trackers.py's."""
+    done = run(
+        str(drawn), "--out", str(tmp_path / "run"), "--profile", "--tensorboard", str(tmp_path / "logs"),
+        WHIPPET_CACHE=str(tmp_path / "another-cache"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run/model.tar.gz").read_bytes() == (trained / "model.tar.gz").read_bytes()
+    profile = metrics(tmp_path / "run")["profile"]
+    phases = {one["name"]: one for one in profile["phases"]}
+    assert phases.keys() == {"io", "decode", "transform", "compile", "forward", "backward", "optimiser"}
+    assert phases["decode"]["calls"] == 54
+    assert all(one["seconds"] <= profile["seconds"] for one in phases.values())
+    assert [line.split()[0] for line in done.stdout.splitlines() if line.startswith(("decode", "other"))] == [
+        "decode",
+        "other",
+    ]
+    trace = json.loads(gzip.decompress((tmp_path / "run/trace.json.gz").read_bytes()))
+    names = {event.get("name") for event in trace["traceEvents"]}
+    assert {"decode", "ProfilerStep#3", "whippet.backward"} <= names
+    assert len(list((tmp_path / "logs").rglob("events.out.tfevents.*"))) == 3
 
 
 def test_the_predictions_are_of_every_test_photo_and_give_the_metrics(trained: Path) -> None:

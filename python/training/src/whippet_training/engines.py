@@ -69,11 +69,12 @@ class OpenVinoEngine:
         """See Engine."""
         import openvino
 
-        compiled = openvino.Core().compile_model(
-            _one_photo(openvino_backbone(self._backbone), self._backbone.preprocessing),
-            "CPU",
-            {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"},
-        )
+        with phase("compile"):
+            compiled = openvino.Core().compile_model(
+                _one_photo(openvino_backbone(self._backbone), self._backbone.preprocessing),
+                "CPU",
+                {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"},
+            )
         lock = threading.Lock()
         own = threading.local()
 

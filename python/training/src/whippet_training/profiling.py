@@ -19,7 +19,7 @@ import torch
 
 from whippet_training.observe import Epoch, Step
 
-PhaseName = Literal["decode", "transform", "forward", "backward", "optimiser", "io"]
+PhaseName = Literal["decode", "transform", "compile", "forward", "backward", "optimiser", "io"]
 
 TRACE = "trace.json.gz"
 """Opens in https://ui.perfetto.dev and chrome://tracing."""

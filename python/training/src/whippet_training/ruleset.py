@@ -123,6 +123,10 @@ class RuleSet:
         self._waiting: list[Rule] = []
         self._probe: Probe | None = None
 
+    def name_classes(self, classes: Sequence[str]) -> None:
+        """Lets messages call the classes by their names, in the order of the logits."""
+        self._classes = tuple(classes)
+
     def start(self, module: torch.nn.Module, classes: int, class_counts: Sequence[int]) -> None:
         """See Observer."""
         names = self._classes or tuple(f"class {number}" for number in range(classes))

@@ -31,7 +31,7 @@ from whippet_training.ruleset import RuleSet
 from whippet_training.settings import Settings
 from whippet_training.source import Source
 from whippet_training.views import view
-from whippet_training.watching import Watching
+from whippet_training.watching import Watchers, Watching, watch_over
 
 TOP_K = 5
 _VERIFIED_PHOTOS = 8
@@ -79,9 +79,23 @@ def train(
     Raises:
         TrainingError: If the data cannot be trained on, or pictures leak between splits.
     """
+    with watch_over(watching or Watching()) as watchers:
+        report = _train(data, settings, cache, model_folder, report_folder, watchers, clock)
+        watchers.conclude(report, report_folder, model_folder)
+    return report
+
+
+def _train(
+    data: Path,
+    settings: Settings,
+    cache: Path | None,
+    model_folder: Path,
+    report_folder: Path,
+    watchers: Watchers,
+    clock: Callable[[], float],
+) -> dict[str, Any]:
     watch = Stopwatch(clock)
     start = clock()
-    watching = watching or Watching()
     with watch.phase("scan"):
         dataset = read_trainable(data, settings.allow_leakage)
     with watch.phase("backbone"):
@@ -94,16 +108,16 @@ def train(
         prepared = prepare(dataset, extractions, views, settings.allow_leakage)
     classes, splits, skipped = prepared.classes, prepared.splits, prepared.skipped
     report_skipped(skipped)
-    rules = RuleSet(watching.actions, classes)
+    watchers.rules.name_classes(classes)
     with watch.phase("head"):
         learned, valid = splits["train"].examples, splits["valid"].examples
-        trials = train_heads(learned, valid, len(classes), settings.head, settings.seed, rules)
+        trials = train_heads(learned, valid, len(classes), settings.head, settings.seed, watchers.observer())
         temperature = metrics.fit_temperature(trials[0].head.logits(valid.features), valid.labels)
         judged = head = trials[0].head.divided(temperature)
         if fits_valid:
             head = refit(learned, valid, len(classes), settings.head, trials[0], settings.seed).divided(temperature)
     with watch.phase("labels"):
-        suspects = _judge_labels(rules, splits["train"], classes)
+        suspects = _judge_labels(watchers.rules, splits["train"], classes)
     with watch.phase("metrics"):
         logits = {
             "valid": judged.logits(valid.features),  # by a head that has not seen these photos
@@ -167,7 +181,7 @@ def train(
             }
             for trial in trials
         ],
-        "rules": rules.report(),
+        "rules": watchers.rules.report(),
         "label_suspects": suspects,
         "seed": settings.seed,
         "engine": engines[0].name,
@@ -187,6 +201,7 @@ def train(
         cost = footprint.measure(clock() - start, os.cpu_count() or 1)
         report["footprint"] = asdict(cost)
         write_card(model_folder, report_folder, report, dataset, evaluation, classes, document["preprocessing"], cost)
+    report |= watchers.profiled(report_folder)
     _write_json(report_folder / "metrics.json", report)
     return report
 

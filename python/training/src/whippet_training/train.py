@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import platformdirs
 import typer
@@ -25,9 +25,11 @@ import typer
 from whippet_training.console import exit_on_sigterm, fail, interrupted, program, stderr
 from whippet_training.errors import TrainingError
 from whippet_training.settings import DEFAULT_PRESET, Settings, merge_defaults
-from whippet_training.watching import Watching
 
 FitOn = Literal["train", "train+valid"]
+
+if TYPE_CHECKING:
+    from whippet_training.watching import Watching
 
 ARCHIVE = "model.tar.gz"
 
@@ -105,6 +107,18 @@ def main(
             metavar="NAME=ACTION", help="What a rule does when it fires: stop, warn or off; all=off, overfit=stop."
         ),
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where the time goes, and write trace.json.gz for ui.perfetto.dev.")
+    ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Log to TensorBoard; needs the extra tensorboard.")
+    ] = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Log to MLflow: http(s)://..., sqlite:///..., or a folder; needs the extra mlflow."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json and where the files are.")] = False,
 ) -> None:
     """Trains a classifier on a folder of photos and packs it as model.tar.gz."""
@@ -116,8 +130,9 @@ def main(
             stderr.print("loading PyTorch", end="\r")
         settings = Settings.from_hyperparameters(context.params)
         from whippet_training.ruleset import parse_actions
+        from whippet_training.watching import Watching
 
-        watching = Watching(parse_actions(rule or []))
+        watching = Watching(parse_actions(rule or []), profile, tensorboard, mlflow)
         cache = cache or Path(platformdirs.user_cache_dir("whippet"))
         model_dir = os.environ.get("SM_MODEL_DIR")
         report = (
@@ -214,6 +229,10 @@ def summary(report: dict[str, Any]) -> str:
     if stopped := report["trials"][0]["stopped"]:
         lines.append(f"{'stopped early':22} {stopped}")
     lines.append(f"{'seconds':22} " + "  ".join(f"{name} {value:.1f}" for name, value in report["seconds"].items()))
+    if report.get("profile"):
+        from whippet_training.profiling import table
+
+        lines += ["", table(report["profile"]), ""]
     lines.append(f"{'model ' + report['model']['id']:22} {report['archive']}")
     return "\n".join(lines)
 
