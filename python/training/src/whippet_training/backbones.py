@@ -114,6 +114,13 @@ def create_backbone(name: str, image_size: int = 0) -> Backbone:
     )
 
 
+def with_module(backbone: Backbone, module: torch.nn.Module) -> Backbone:
+    """The backbone with another module of the same shape, whose weights are not those of pretraining."""
+    networks = module.networks if isinstance(module, _Joined) else ()
+    parts = [with_module(part, network) for part, network in zip(backbone.parts, networks, strict=True)]
+    return replace(backbone, module=module, weights=_hash_state(module), parts=tuple(parts))
+
+
 def _behind(preprocessing: Preprocessing, backbone: Backbone) -> Backbone:
     own = backbone.preprocessing
     module = backbone.module
