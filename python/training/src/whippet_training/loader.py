@@ -142,6 +142,7 @@ class Workers:
         ready = threading.Barrier(count + 1)
 
         def start() -> None:
+            torch.get_num_threads()  # has PyTorch set this thread up, which would undo the next line later
             torch.set_num_threads(1)  # counts for this thread, and for threads that are started later
             ready.wait()
 
