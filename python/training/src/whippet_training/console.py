@@ -20,6 +20,9 @@ INTERRUPTED = 130
 TERMINATED = 143
 """Exit status of a process that SIGTERM ended: 128 + SIGTERM."""
 
+RESUMABLE = 75
+"""Exit status of a command that SIGTERM ended and that goes on where it was when it is started again: EX_TEMPFAIL."""
+
 stderr = Console(stderr=True, highlight=False)
 
 
@@ -63,6 +66,16 @@ def failures_told() -> Iterator[None]:
         interrupted()
 
 
-def exit_on_sigterm() -> None:
-    """Lets SIGTERM end the process as an exception would, so that nothing half-written stays."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+def exit_on_sigterm(status: int = TERMINATED) -> None:
+    """Lets SIGTERM end the process as an exception would, so that nothing half-written stays.
+
+    Args:
+        status: Exit status; RESUMABLE of a command that keeps what it has computed.
+    """
+
+    def end(*_: object) -> None:
+        if status == RESUMABLE:
+            sys.stderr.write("interrupted; the same command goes on where it was\n")
+        sys.exit(status)
+
+    signal.signal(signal.SIGTERM, end)

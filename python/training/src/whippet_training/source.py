@@ -122,6 +122,11 @@ def address(data: Path | str) -> str:
     return text.replace(_S3, "s3://", 1) if is_remote(text) and not text.startswith("s3://") else text
 
 
+def place(data: Path | str) -> str:
+    """The address of the data wherever one stands: the same data have the same one."""
+    return address(data) if is_remote(data) else str(Path(data).resolve())
+
+
 def open_source(data: Path | str) -> Source:
     """Opens a folder, or ``s3://BUCKET/PREFIX``.
 

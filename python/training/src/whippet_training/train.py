@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import platformdirs
 import typer
 
-from whippet_training.console import exit_on_sigterm, fail, interrupted, program, stderr
+from whippet_training.console import RESUMABLE, exit_on_sigterm, fail, interrupted, program, stderr
 from whippet_training.errors import TrainingError
 from whippet_training.settings import DEFAULT_PRESET, Settings, merge_defaults
+from whippet_training.source import place
 
 FitOn = Literal["train", "train+valid"]
 
@@ -56,7 +57,9 @@ def main(
     data: Annotated[
         Path | None,
         typer.Argument(
-            metavar="DIR", help="Photos as SPLIT/CLASS/*.jpg or CLASS/*.jpg; in a SageMaker job, the channel."
+            metavar="DIR",
+            help="Photos as SPLIT/CLASS/*.jpg or CLASS/*.jpg, or s3://BUCKET/PREFIX of them; in a SageMaker job, the "
+            "channel.",
         ),
     ] = None,
     out: Annotated[
@@ -108,7 +111,12 @@ def main(
         ),
     ] = None,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Say where the time goes, and write trace.json.gz for ui.perfetto.dev.")
+        bool,
+        typer.Option(
+            "--profile",
+            envvar="WHIPPET_PROFILE",
+            help="Say where the time goes, and write trace.json.gz for ui.perfetto.dev.",
+        ),
     ] = False,
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Log to TensorBoard; needs the extra tensorboard.")
@@ -122,7 +130,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json and where the files are.")] = False,
 ) -> None:
     """Trains a classifier on a folder of photos and packs it as model.tar.gz."""
-    exit_on_sigterm()
+    exit_on_sigterm(RESUMABLE)  # features are kept as they are computed
     try:
         data = data or _training_channel()
         stderr_is_quiet = as_json or not sys.stderr.isatty()
@@ -194,7 +202,7 @@ def _train_for_sagemaker(
 
 
 def _run_name(data: Path, settings: Settings) -> str:
-    identity = json.dumps([str(data.resolve()), asdict(settings)], sort_keys=True)
+    identity = json.dumps([place(data), asdict(settings)], sort_keys=True)
     return f"{data.resolve().name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 

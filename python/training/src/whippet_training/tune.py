@@ -29,6 +29,7 @@ from whippet_training import __version__
 from whippet_training.console import exit_on_sigterm, failures_told, program, stderr
 from whippet_training.errors import TrainingError
 from whippet_training.search_space import Space, read_space
+from whippet_training.source import address, place
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -77,7 +78,7 @@ class Request:
 
     def run_name(self) -> str:
         """Names the run folder: another data folder, space, pruner or seed is another search."""
-        decides = [str(self.data.resolve()), self.space.document(), self.pruner, self.seed]
+        decides = [place(self.data), self.space.document(), self.pruner, self.seed]
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
         return f"{self.data.resolve().name}-search-{digest[:8]}"
 
@@ -270,7 +271,7 @@ def _for_sagemaker(request: Request, folder: Path) -> dict[str, Any]:
         "MaxNumberOfTrainingJobs": request.trials,
         "RandomSeed": request.seed,
         "MaxRuntimeInSeconds": request.seconds,
-        "Data": str(request.data),
+        "Data": address(request.data),
         "Run": str(folder),
     }
 
