@@ -40,7 +40,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 #: Stands for whippet_training.train: computes a feature, and then does what a photo's name says.
 TRAIN = """\
 import json, os, pathlib, signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
 photos = sorted(path.name for path in pathlib.Path(os.environ["SM_CHANNEL_TRAINING"]).rglob("*.jpg"))
 cached = pathlib.Path(os.environ["WHIPPET_CACHE"], "one.features")
 resumed = cached.exists()
@@ -48,6 +48,10 @@ cached.write_text("features")
 print("training on", photos, "resumed" if resumed else "from the start", flush=True)
 if "fail.jpg" in photos:
     sys.exit(3)
+if "kill.jpg" in photos and not resumed:
+    os.kill(os.getpid(), signal.SIGTERM)
+if "hopeless.jpg" in photos:
+    os.kill(os.getpid(), signal.SIGTERM)
 if "interrupt.jpg" in photos and not resumed:
     pathlib.Path(os.environ["WHIPPET_ROOT"], "is-training").touch()
     time.sleep(60)
@@ -350,6 +354,28 @@ def test_an_interrupted_run_goes_on_where_it_was(machine: Machine) -> None:
 
     assert "training on ['interrupt.jpg'] resumed" in machine.log()
     assert machine.model() != "none"
+    assert machine.group()["DesiredCapacity"] == 0
+
+
+def test_a_training_that_something_else_interrupts_goes_on_on_the_same_machine(machine: Machine) -> None:
+    machine.upload("kill.jpg")
+
+    assert machine.run() == 0, machine.log()
+
+    log = machine.log()
+    assert "training on ['kill.jpg'] from the start" in log
+    assert any(line.endswith("the training was interrupted, and goes on from its checkpoints") for line in log)
+    assert "training on ['kill.jpg'] resumed" in log
+    assert machine.model() != "none"
+
+
+def test_a_training_that_is_interrupted_again_and_again_ends(machine: Machine) -> None:
+    machine.upload("hopeless.jpg")
+
+    assert machine.run() == 75
+
+    assert sum(line.startswith("training on ['hopeless.jpg']") for line in machine.log()) == 3
+    assert machine.model() == "none"
     assert machine.group()["DesiredCapacity"] == 0
 
 

@@ -190,10 +190,16 @@ fi
 
 read -ra flags <<<"$FLAGS"
 say "training"
-"$python" -m whippet_training.train "${flags[@]}" &
-trainer=$!
-wait "$trainer"
-trainer=
+for _ in {1..3}; do
+  status=0
+  "$python" -m whippet_training.train "${flags[@]}" &
+  trainer=$!
+  wait "$trainer" || status=$?
+  trainer=
+  [ "$status" = 75 ] || break # EX_TEMPFAIL: something has interrupted it, and it can go on
+  say "the training was interrupted, and goes on from its checkpoints"
+done
+[ "$status" = 0 ] || exit "$status"
 
 # An object is there whole or not at all; the parameter goes last.
 aws s3 cp --only-show-errors --recursive "$SM_OUTPUT_DATA_DIR" "$run_uri/output/"
