@@ -44,6 +44,8 @@ class Rule:
 
     name: ClassVar[str]
     action: ClassVar[str] = "warn"
+    every_step: ClassVar[bool] = False
+    """Whether it is asked in steps that are not sampled, too."""
 
     def start(self, classes: Sequence[str], class_counts: Sequence[int]) -> str | None:
         """A training begins on so many photos of these classes."""
@@ -126,6 +128,7 @@ class ExplodingGradient(_Rule):
 
     name: ClassVar[str] = "exploding-gradient"
     action: ClassVar[str] = "stop"
+    every_step: ClassVar[bool] = True
     growth: float = 100.0
     first: int = 5
 
@@ -392,6 +395,7 @@ class ChanceLevel(_Rule):
     """
 
     name: ClassVar[str] = "chance-level"
+    every_step: ClassVar[bool] = True
     loss: float = 0.9
     steps: int = 100
     photos: int = 20

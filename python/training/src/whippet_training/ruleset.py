@@ -43,7 +43,7 @@ RULES: tuple[type[Rule], ...] = (
     LabelNoise,
 )
 
-_FIRST_STEPS, _EVERY = 5, 20
+_FIRST_STEPS, _EVERY = 5, 40
 """Steps that are sampled: the first, and then each so many."""
 
 
@@ -90,7 +90,7 @@ def parse_actions(options: Iterable[str]) -> dict[str, str]:
 class RuleSet:
     """Every rule that is not off, as an observer; each fires at most once in a training.
 
-    Looking into the network costs time, so only the first steps and then every twentieth are looked into.
+    Looking into the network costs time, so only the first steps and then every fortieth are looked into.
 
     Args:
         actions: By the rules' names; a rule that is not named has its own.
@@ -121,6 +121,7 @@ class RuleSet:
         self._epoch: int | None = None
         self._step: int | None = None
         self._waiting: list[Rule] = []
+        self._every_step: list[Rule] = []
         self._probe: Probe | None = None
 
     def name_classes(self, classes: Sequence[str]) -> None:
@@ -133,6 +134,7 @@ class RuleSet:
         self._training += 1
         self._epoch = self._step = None
         self._waiting = list(self._rules)
+        self._every_step = [rule for rule in self._rules if rule.every_step]
         self._probe = Probe(module)
         self._probe.arm()
         self._ask(lambda rule: rule.start(names, class_counts))
@@ -143,7 +145,8 @@ class RuleSet:
         signals = self._signals() if _sampled(step.number) else None
         if self._probe and _sampled(step.number + 1):
             self._probe.arm()
-        self._ask(lambda rule: rule.step(step, signals))
+        asked = self._waiting if signals else self._every_step
+        self._ask(lambda rule: rule.step(step, signals), asked)
 
     def epoch(self, epoch: Epoch) -> None:
         """See Observer."""
@@ -188,12 +191,13 @@ class RuleSet:
         probe = self._probe
         return Signals(probe.gradient_norm(), probe.mean_gradients(), probe.disarm(), lambda: probe.weights)
 
-    def _ask(self, question: Callable[[Rule], str | None]) -> None:
+    def _ask(self, question: Callable[[Rule], str | None], rules: Sequence[Rule] | None = None) -> None:
         reasons = []
-        for rule in list(self._waiting):
+        for rule in tuple(self._waiting if rules is None else rules):
             if not (message := question(rule)):
                 continue
             self._waiting.remove(rule)
+            self._every_step = [other for other in self._waiting if other.every_step]
             action = self._actions[rule.name]
             self.findings.append(Finding(rule.name, action, self._training, self._epoch, self._step, message))
             if rule.name not in self._told:
