@@ -41,8 +41,8 @@ def processes(task: dict[str, Any], count: int) -> list[subprocess.Popen[str]]:
 def test_two_processes_follow_one_whatever_the_settings_and_however_uneven_the_batches(drawn: Path) -> None:
     task = {"root": str(drawn), "settings": [PLAIN, EVERYTHING, LONELY_LAST_PHOTO]}
     started = [*processes(task, 1), *processes(task, 2)]
-    (alone, _), (together, _), _ = [process.communicate(timeout=120) for process in started]
-    assert [process.returncode for process in started] == [0, 0, 0]
+    (alone, _), (together, _), _ = answers = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], [told for _, told in answers]
     for one, other in zip(json.loads(alone), json.loads(together), strict=True):
         for first, second in zip(one["history"], other["history"], strict=True):
             assert first["train_loss"] == pytest.approx(second["train_loss"], abs=1e-5)

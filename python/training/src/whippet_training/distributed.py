@@ -159,7 +159,7 @@ def torchrun_arguments(environment: Mapping[str, str], gpus: int) -> list[str] |
         f"--nnodes={len(hosts)}",
         f"--node-rank={hosts.index(environment['SM_CURRENT_HOST'])}",
         f"--nproc-per-node={max(gpus, 1)}",
-        f"--master-addr={hosts[0]}",
+        f"--master-addr={environment.get('MASTER_ADDR', hosts[0])}",
         f"--master-port={environment.get('MASTER_PORT', PORT)}",
     ]
 

@@ -11,7 +11,7 @@ class FineTuning:
     """What a backbone and its head are trained with, photo by photo.
 
     Attributes:
-        epochs: Passes over the training photos.
+        epochs: Passes over the training photos; 0 leaves the backbone as it is.
         batch_size: Photos in a step, of all processes together.
         learning_rate: AdamW's at its highest, of the head.
         layer_decay: Factor on the learning rate from each stage to the one below it.
@@ -33,7 +33,7 @@ class FineTuning:
         compile: Let torch.compile make kernels for the network; wants a C++ compiler.
     """
 
-    epochs: int = 5
+    epochs: int = 0
     batch_size: int = 32
     learning_rate: float = 3e-4
     layer_decay: float = 0.75

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from whippet_training.errors import TrainingError
+from whippet_training.finetuning import FineTuning
 
 DEFAULT_PRESET = "balanced"
 
@@ -53,6 +54,7 @@ class Settings:
         views: Of every training photo, the centre crop included.
         engine: openvino, torch or auto.
         head: How the head is trained.
+        finetuning: How the backbone is trained with it afterwards.
         seed: Of every random draw.
         allow_leakage: Train although a picture lies in two splits.
     """
@@ -62,6 +64,7 @@ class Settings:
     views: int = 1
     engine: str = "auto"
     head: HeadSettings = field(default_factory=HeadSettings)
+    finetuning: FineTuning = field(default_factory=FineTuning)
     seed: int = 0
     allow_leakage: bool = False
 
@@ -71,20 +74,25 @@ class Settings:
         head = {name: values[name] for name in _names(HeadSettings) & values.keys()}
         if values.get("weight_decay"):
             head["weight_decays"] = tuple(values["weight_decay"])
-        own = {name: values[name] for name in (_names(cls) - {"head"}) & values.keys()}
-        return cls(head=HeadSettings(**head), **own)
+        finetuning = {name: values[flag] for name, flag in _FINETUNING.items() if flag in values}
+        own = {name: values[name] for name in (_names(cls) - {"head", "finetuning"}) & values.keys()}
+        return cls(head=HeadSettings(**head), finetuning=FineTuning(**finetuning), **own)
 
     def hyperparameters(self) -> dict[str, Any]:
         """What decides how good the model is, flat, under the names of the command line's flags with underscores."""
         flat = asdict(self)
         flat |= flat.pop("head")
         flat["weight_decay"] = list(flat.pop("weight_decays"))
+        flat |= {_FINETUNING[name]: value for name, value in flat.pop("finetuning").items()}
         return {name: flat[name] for name in HYPERPARAMETERS}
 
 
 def _names(kind: type) -> set[str]:
     return {field.name for field in fields(kind)}
 
+
+_FINETUNING = {field.name: f"finetune_{field.name}" for field in fields(FineTuning)}
+"""Names of the settings of fine-tuning, and what they are called among all hyperparameters."""
 
 HYPERPARAMETERS = (
     "backbone",
@@ -99,6 +107,7 @@ HYPERPARAMETERS = (
     "weight_decay",
     "label_smoothing",
     "fit_on",
+    *_FINETUNING.values(),
 )
 """What presets and files of hyperparameters may name: flags of the command line, with underscores."""
 
