@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # checkov pins other versions of boto3 than Whippet does.
 CHECKOV := .venv-checkov
+# SageMaker's SDK is 1 GB, and only the notebook needs it.
+NOTEBOOK := .venv-notebook
 PACKAGES := python/training python/serving python/lambda python/ops
 # A folder of photos, SPLIT/CLASS/* or CLASS/*; empty means the built-in sample set.
 DATA ?=
@@ -39,7 +41,7 @@ docs: $(VENV)/.tools  ## write what the documentation says of the Terraform code
 fast-tests: $(VENV)/.tools
 	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/terraform tests/integration
 
-e2e: $(VENV)/.tools
+e2e: $(VENV)/.tools $(NOTEBOOK)/.installed
 	$(BIN)/pytest tests/e2e
 
 format: $(VENV)/.tools  ## format the code
@@ -77,6 +79,13 @@ $(VENV)/.packages: $(VENV)/bin/python constraints.txt $(PACKAGES:=/pyproject.tom
 $(CHECKOV)/.installed: requirements-checkov.txt
 	$(PYTHON) -m venv $(CHECKOV)
 	$(CHECKOV)/bin/pip install --quiet --requirement requirements-checkov.txt
+	@touch $@
+
+$(NOTEBOOK)/.installed: requirements-notebook.txt
+	@echo "Installing SageMaker's SDK into $(NOTEBOOK) (1 GB; some minutes, once)"
+	$(PYTHON) -m venv $(NOTEBOOK)
+	$(NOTEBOOK)/bin/pip install --quiet --no-deps --requirement requirements-notebook.txt
+	$(NOTEBOOK)/bin/pip install --quiet --no-deps --editable python/training
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.packages requirements-dev.txt
