@@ -16,6 +16,7 @@ from whippet_training.engines import Engine
 from whippet_training.errors import TrainingError
 from whippet_training.features import Extraction, cache_folder, extract
 from whippet_training.head import Examples
+from whippet_training.sharding import Group
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def extract_features(
     backbone: Backbone,
     engines: Sequence[Engine],
     cache: Path | None,
+    group: Group | None = None,
 ) -> list[Extraction]:
     """Computes what the cache does not hold.
 
@@ -74,6 +76,7 @@ def extract_features(
         backbone: One network or several.
         engines: One for each network.
         cache: Folder that keeps features; None keeps none.
+        group: The processes that share the work.
 
     Returns:
         The features of each network.
@@ -92,7 +95,7 @@ def extract_features(
             FeatureCache(folder, network.width) as features,
             progress(f"features of {network.name}", len(photos)) as advance,
         ):
-            extractions.append(extract(dataset.source, photos, network, engine, features, advance))
+            extractions.append(extract(dataset.source, photos, network, engine, features, advance, group))
     return extractions
 
 

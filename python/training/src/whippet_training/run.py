@@ -29,6 +29,7 @@ from whippet_training.observe import StopTraining
 from whippet_training.preparation import Split, extract_features, prepare, read_trainable, report_skipped
 from whippet_training.ruleset import RuleSet
 from whippet_training.settings import Settings
+from whippet_training.sharding import Group
 from whippet_training.source import Source
 from whippet_training.views import view
 from whippet_training.watching import Watchers, Watching, watch_over
@@ -60,9 +61,13 @@ def train(
     model_folder: Path,
     report_folder: Path,
     watching: Watching | None = None,
+    group: Group | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
     """Trains a model.
+
+    Of several processes the first one trains the head, which takes seconds; the others compute their part of the
+    features for it and return nothing.
 
     Args:
         data: Folder of SPLIT/CLASS/* or CLASS/* photos, or s3://BUCKET/PREFIX.
@@ -71,6 +76,7 @@ def train(
         model_folder: Empty folder for the archive's content.
         report_folder: Folder for metrics.json, predictions.json and the plots.
         watching: Beside the rules, which watch as they do by default.
+        group: The processes that share the work; None is this one alone.
         clock: Measures the phases.
 
     Returns:
@@ -79,9 +85,11 @@ def train(
     Raises:
         TrainingError: If the data cannot be trained on, or pictures leak between splits.
     """
-    with watch_over(watching or Watching()) as watchers:
-        report = _train(data, settings, cache, model_folder, report_folder, watchers, clock)
-        watchers.conclude(report, report_folder, model_folder)
+    asked = watching if watching and (group is None or group.rank == 0) else Watching()
+    with watch_over(asked) as watchers:
+        report = _train(data, settings, cache, model_folder, report_folder, watchers, group, clock)
+        if report:
+            watchers.conclude(report, report_folder, model_folder)
     return report
 
 
@@ -92,6 +100,7 @@ def _train(
     model_folder: Path,
     report_folder: Path,
     watchers: Watchers,
+    group: Group | None,
     clock: Callable[[], float],
 ) -> dict[str, Any]:
     watch = Stopwatch(clock)
@@ -104,7 +113,9 @@ def _train(
     with watch.phase("features"):
         fits_valid = settings.head.fit_on == "train+valid"
         views = {"train": settings.views, "valid": settings.views if fits_valid else 1, "test": 1}
-        extractions = extract_features(dataset, views, backbone, engines, cache)
+        extractions = extract_features(dataset, views, backbone, engines, cache, group)
+        if group is not None and group.rank > 0:
+            return {}
         prepared = prepare(dataset, extractions, views, settings.allow_leakage)
     classes, splits, skipped = prepared.classes, prepared.splits, prepared.skipped
     report_skipped(skipped)

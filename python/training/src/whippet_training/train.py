@@ -30,6 +30,7 @@ from whippet_training.source import place
 FitOn = Literal["train", "train+valid"]
 
 if TYPE_CHECKING:
+    from whippet_training.distributed import Group
     from whippet_training.watching import Watching
 
 ARCHIVE = "model.tar.gz"
@@ -143,11 +144,18 @@ def main(
         watching = Watching(parse_actions(rule or []), profile, tensorboard, mlflow)
         cache = cache or Path(platformdirs.user_cache_dir("whippet"))
         model_dir = os.environ.get("SM_MODEL_DIR")
-        report = (
-            _train_for_sagemaker(data, settings, cache, Path(model_dir), watching)
-            if model_dir and not out
-            else (train_into_run_folder(data, settings, cache, out, watching))
-        )
+        from whippet_training.distributed import join, relaunch
+
+        relaunch("whippet_training.train", sys.argv[1:])
+        with join() as group:
+            if group.rank > 0:
+                _help(data, settings, cache, group)
+                return
+            report = (
+                _train_for_sagemaker(data, settings, cache, Path(model_dir), watching, group)
+                if model_dir and not out
+                else train_into_run_folder(data, settings, cache, out, watching, group)
+            )
     except (TrainingError, OSError) as error:
         message = str(error) if isinstance(error, TrainingError) else f"{error.strerror}: {error.filename}"
         _tell_sagemaker(message)
@@ -168,7 +176,12 @@ def _training_channel() -> Path:
 
 
 def train_into_run_folder(
-    data: Path, settings: Settings, cache: Path, out: Path | None, watching: Watching | None = None
+    data: Path,
+    settings: Settings,
+    cache: Path,
+    out: Path | None,
+    watching: Watching | None = None,
+    group: Group | None = None,
 ) -> dict[str, Any]:
     """Trains, and leaves the packed model with its report in a folder that is replaced once all went well.
 
@@ -182,19 +195,27 @@ def train_into_run_folder(
 
     folder = out or Path("build", "runs", _run_name(data, settings))
     with _new_folder(folder) as unfinished, tempfile.TemporaryDirectory() as content:
-        report = run.train(data, settings, cache, Path(content), unfinished, watching)
+        report = run.train(data, settings, cache, Path(content), unfinished, watching, group)
         export.pack(Path(content), unfinished / ARCHIVE)
     return {"run": str(folder), "archive": str(folder / ARCHIVE), **report}
 
 
+def _help(data: Path, settings: Settings, cache: Path, group: Group) -> None:
+    """Does this process's part for the one that trains."""
+    from whippet_training import run
+
+    with tempfile.TemporaryDirectory() as nothing:
+        run.train(data, settings, cache, Path(nothing), Path(nothing), group=group)
+
+
 def _train_for_sagemaker(
-    data: Path, settings: Settings, cache: Path, model_dir: Path, watching: Watching
+    data: Path, settings: Settings, cache: Path, model_dir: Path, watching: Watching, group: Group
 ) -> dict[str, Any]:
     from whippet_training import run
 
     output = os.environ.get("SM_OUTPUT_DATA_DIR")
     with tempfile.TemporaryDirectory() as content, tempfile.TemporaryDirectory() as reports:
-        report = run.train(data, settings, cache, Path(content), Path(reports), watching)
+        report = run.train(data, settings, cache, Path(content), Path(reports), watching, group)
         shutil.copytree(content, model_dir, dirs_exist_ok=True)
         if output:
             shutil.copytree(reports, output, dirs_exist_ok=True)
