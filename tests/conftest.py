@@ -76,6 +76,28 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_model_with_onnx(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with ONNX weights too; do not change it."""
+    import torch
+
+    folder = Path(shutil.copytree(tiny_model, tmp_path_factory.mktemp("tiny-model-with-onnx") / "model"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript and its exporter are deprecated
+        torch.onnx.export(
+            torch.jit.load(folder / "model.pt"),
+            (torch.zeros(1, 3, SIDE, SIDE),),
+            folder / "model.onnx",
+            input_names=["photo"],
+            dynamic_axes={"photo": {0: "photos"}},
+            dynamo=False,
+        )
+    document = json.loads((folder / "model.json").read_text())
+    document["weights"]["onnx"] = "model.onnx"
+    (folder / "model.json").write_text(json.dumps(document))
+    return folder
+
+
 @pytest.fixture
 def model_copy(tiny_model: Path, tmp_path: Path) -> Path:
     """A copy of the tiny model that a test may damage."""

@@ -109,6 +109,12 @@ def test_a_configuration_file_that_does_not_exist_is_not_mentioned(tmp_path: Pat
     assert "missing" not in terraform.run("version").stderr
 
 
+def test_go_collects_no_garbage_while_there_is_memory_unless_the_user_says_otherwise(tmp_path: Path) -> None:
+    env = fake_terraform(tmp_path, "echo $GOGC $GOMEMLIMIT")
+    assert Terraform(tmp_path, env=env).run("plan").stdout == "off 1GiB\n"
+    assert Terraform(tmp_path, env={**env, "GOGC": "50"}).run("plan").stdout == "50 1GiB\n"
+
+
 def test_without_terraform_the_error_says_to_install_it(tmp_path: Path) -> None:
     with pytest.raises(TerraformError, match=r"install version 1\.9"):
         Terraform(tmp_path, env={"PATH": str(tmp_path), "HOME": str(tmp_path)}).run("version")

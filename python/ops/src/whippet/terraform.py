@@ -32,6 +32,10 @@ PROVIDER_NOT_INSTALLABLE = (
 #: Where packagers put add-ons: Filesystem Hierarchy Standard 3.0, sections 3.13, 4.6, 4.9 and 4.11, and Homebrew.
 ADD_ON_PREFIXES = (Path("/opt"), Path("/usr/local"), Path("/usr/share"), Path("/usr/lib"), Path("/opt/homebrew"))
 
+#: Reading the AWS provider's schema, at every command, leaves garbage whose collection takes half of the command's
+#: processor time: Go lets it lie up to this much memory of each process. https://go.dev/doc/gc-guide#Memory_limit
+GO_MEMORY = {"GOGC": "off", "GOMEMLIMIT": "1GiB"}
+
 
 class TerraformError(WhippetError):
     """Terraform is missing, cannot install the AWS provider, or ended with an error."""
@@ -107,7 +111,8 @@ class Terraform:
         self.folder = folder
         self.workspace = workspace
         self.prefixes = tuple(prefixes)
-        self.env = {**(os.environ if env is None else env), "TF_IN_AUTOMATION": "1", "TF_WORKSPACE": workspace}
+        given = os.environ if env is None else env
+        self.env = {**GO_MEMORY, **given, "TF_IN_AUTOMATION": "1", "TF_WORKSPACE": workspace}
         # Terraform warns on every call about a configuration file that does not exist; to it the variable is as unset.
         if not Path(self.env.get("TF_CLI_CONFIG_FILE", "/")).is_file():
             self.env.pop("TF_CLI_CONFIG_FILE", None)

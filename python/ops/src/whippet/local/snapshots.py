@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import io
 import pickle
+import tempfile
 import threading
 import time
 import weakref
@@ -229,6 +230,9 @@ def _set_defaultdict(values: defaultdict[Any, Any], state: tuple[dict[str, Any],
 
 def _set_key(key: FakeKey, state: dict[str, Any]) -> None:
     vars(key).update(state, lock=threading.Lock())
+    if key._value_buffer is None:  # disposed of, as the parts of an upload are: moto expects a closed file there
+        with tempfile.SpooledTemporaryFile() as closed:
+            key._value_buffer = closed
 
 
 def _set_function(function: LambdaFunction | LayerVersion, state: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from whippet.local import processes
 from whippet.local.clock import Clock
+from whippet.local.functions.runtime_api import RuntimeApi
 
 PID = "import os\ndef handler(event, context): return os.getpid()"
 #: Waits for a file.
@@ -49,6 +52,28 @@ def test_an_environment_stays_warm_between_calls(local_aws: Any, function: Any) 
     local_aws.create_function("calls = []\ndef handler(event, context):\n    calls.append(1)\n    return len(calls)")
     assert [function.invoke() for _ in range(3)] == [1, 2, 3]
     assert function.environments() == (1, 0)
+
+
+def test_a_process_may_be_ready_before_its_start_has_returned(
+    local_aws: Any, function: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, spawn, next_ = threading.Event(), processes.spawn, RuntimeApi.next
+
+    def slow_spawn(*arguments: Any) -> Any:
+        process = spawn(*arguments)
+        assert asked.wait(60)
+        time.sleep(0.2)
+        return process
+
+    def noted_next(api: RuntimeApi) -> Any:
+        asked.set()
+        return next_(api)
+
+    monkeypatch.setattr(processes, "spawn", slow_spawn)
+    monkeypatch.setattr(RuntimeApi, "next", noted_next)
+    local_aws.create_function("def handler(event, context): return event")
+
+    assert function.invoke("well") == "well"
 
 
 def test_concurrent_calls_get_an_environment_each(local_aws: Any, function: Any, tmp_path: Path) -> None:

@@ -121,8 +121,10 @@ class Scaled:
         """Waits until the variant has so many instances and no activity is in progress."""
 
         def is_done() -> bool:
-            under_way = any(one["StatusCode"] == "InProgress" for one in self.activities())
-            return self.instances() == count and not under_way
+            # The instances first: an activity begins before them, and could begin between the two answers.
+            return self.instances() == count and not any(
+                one["StatusCode"] == "InProgress" for one in self.activities()
+            )
 
         self.local_aws.eventually(is_done)
 

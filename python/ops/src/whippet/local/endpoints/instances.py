@@ -232,8 +232,8 @@ class Instance:
                     return True
             finally:
                 self._set_health(Health.DOWN if self.was_healthy else Health.STARTING)
+                self._connections.close()  # a container hears out connections that are open before it ends
                 processes.stop(process, self._grace)
-                self._connections.close()
                 output.join(1.0)
                 shutil.rmtree(self._folder, ignore_errors=True)
             if not _is_taken(self.port):

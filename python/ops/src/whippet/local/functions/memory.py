@@ -32,8 +32,8 @@ class MemoryWatch:
 
     def __init__(self) -> None:
         self._watched: dict[int, _Watched] = {}
-        self._some = threading.Event()
         self._stopped = threading.Event()
+        self._changed = threading.Condition()  # guards what the thread waits for; only `watch` and `stop` end its rest
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -44,8 +44,9 @@ class MemoryWatch:
 
     def stop(self) -> None:
         """Ends the thread."""
-        self._stopped.set()
-        self._some.set()
+        with self._changed:
+            self._stopped.set()
+            self._changed.notify()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -59,8 +60,9 @@ class MemoryWatch:
             limit: the bytes that it may use.
             on_excess: called, from the thread, when it uses more.
         """
-        self._watched[group] = _Watched(limit, on_excess)
-        self._some.set()
+        with self._changed:
+            self._watched[group] = _Watched(limit, on_excess)
+            self._changed.notify()
 
     def forget(self, group: int) -> int:
         """Looks at a group no more; the most bytes that it was seen to use."""
@@ -69,11 +71,8 @@ class MemoryWatch:
 
     def _run(self, stopped: threading.Event) -> None:
         while not stopped.wait(INTERVAL):
-            if not self._watched:
-                self._some.clear()
-                if not self._watched:  # looked at again, for one that came between the two lines above
-                    self._some.wait()
-                continue
+            with self._changed:
+                self._changed.wait_for(lambda: self._watched or stopped.is_set())
             try:
                 self._look()
             except Exception:

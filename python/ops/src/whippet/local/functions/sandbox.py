@@ -6,6 +6,7 @@ import json
 import queue
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -57,6 +58,7 @@ class Sandbox:
         self._started = time.perf_counter()
         self._has_ended = False
         self._lacked_memory = False
+        self._is_spawned = threading.Event()
         self._api = RuntimeApi(on_idle=self._freeze, on_event=self._thaw)
         variables = {**environment, "AWS_LAMBDA_RUNTIME_API": self._api.address}
         try:
@@ -64,6 +66,7 @@ class Sandbox:
         except BaseException:
             self._api.close()
             raise
+        self._is_spawned.set()
         self._output = processes.Output(self._process, on_lines, on_end=self._on_end)
 
     @property
@@ -145,6 +148,7 @@ class Sandbox:
         return SandboxError("error", error_type, f"Runtime exited with error: {how}")
 
     def _freeze(self) -> None:
+        self._is_spawned.wait()  # on a busy machine the process may be ready before its start has returned
         if self.is_alive():
             processes.freeze(self._process)
 
