@@ -9,12 +9,14 @@ BIN := $(VENV)/bin
 CHECKOV := .venv-checkov
 # SageMaker's SDK is 1 GB, and only the notebook needs it.
 NOTEBOOK := .venv-notebook
+# The software of AWS's PyTorch container replaces sagemaker_inference's errors, on which code/inference.py looks.
+STOCK := .venv-stock
 PACKAGES := python/training python/serving python/lambda python/ops
 # A folder of photos, SPLIT/CLASS/* or CLASS/*; empty means the built-in sample set.
 DATA ?=
 export DATA
 
-.PHONY: help demo test lint types checkov docs fast-tests e2e format bench-demo bench-serving bench-local constraints clean
+.PHONY: help demo test lint types checkov docs fast-tests e2e format bench bench-demo bench-serving bench-lambda bench-limits bench-local constraints clean
 
 help:  ## list the commands
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,11 +40,11 @@ checkov: $(CHECKOV)/.installed
 docs: $(VENV)/.tools  ## write what the documentation says of the Terraform code from that code
 	$(BIN)/python scripts/terraform_docs.py
 
-fast-tests: $(VENV)/.tools
-	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/terraform tests/integration
+fast-tests: $(VENV)/.tools $(STOCK)/.installed
+	$(BIN)/pytest -n 3 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder tests/integration tests/terraform tests/fuzz tests/unit
 
 e2e: $(VENV)/.tools $(NOTEBOOK)/.installed
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest -n 2 --max-worker-restart 0 --dist loadfile tests/e2e
 
 format: $(VENV)/.tools  ## format the code
 	$(BIN)/ruff check --fix .
@@ -52,8 +54,16 @@ format: $(VENV)/.tools  ## format the code
 bench-demo: $(VENV)/.packages  ## measure the demo over three runs
 	$(BIN)/python benchmarks/demo.py $(if $(DATA),--data "$(DATA)")
 
-bench-serving: $(VENV)/.tools  ## measure this server against TorchServe (needs Java 11 or newer)
-	$(BIN)/python benchmarks/serving.py $(if $(DATA),--data "$(DATA)")
+bench: bench-serving bench-limits bench-lambda  ## measure all of docs/performance.md anew
+
+bench-serving: $(VENV)/.tools  ## measure this server against others, for docs/performance.md (needs Java 11 or newer)
+	$(BIN)/python benchmarks/serving.py --docs $(if $(DATA),--data "$(DATA)")
+
+bench-limits: $(VENV)/.tools  ## measure this server's start, its memory and ten times its load, for docs/performance.md
+	$(BIN)/python benchmarks/serving_limits.py --docs $(if $(DATA),--data "$(DATA)")
+
+bench-lambda: $(VENV)/.tools  ## measure the Lambda's cold start and what it adds to a call, for docs/performance.md
+	$(BIN)/python benchmarks/lambda_cold_start.py --docs
 
 bench-local: $(VENV)/.packages  ## measure local AWS: its start, its memory, what it adds to a call, what it leaks
 	$(BIN)/python benchmarks/local_aws.py
@@ -86,6 +96,16 @@ $(NOTEBOOK)/.installed: requirements-notebook.txt
 	$(PYTHON) -m venv $(NOTEBOOK)
 	$(NOTEBOOK)/bin/pip install --quiet --no-deps --requirement requirements-notebook.txt
 	$(NOTEBOOK)/bin/pip install --quiet --no-deps --editable python/training
+	@touch $@
+
+$(STOCK)/.installed: requirements-stock.txt $(VENV)/.packages
+	$(BIN)/python -m venv --clear $(STOCK)
+	$(STOCK)/bin/pip install --quiet --no-deps $$(grep -v '^#\|^sagemaker' $<)
+	for package in pytorch-inference inference; do \
+		$(STOCK)/bin/pip install --quiet --no-deps --no-build-isolation $$(grep "^sagemaker-$$package=" $<) || exit 1; \
+	done
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> $$($(STOCK)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/whippet.pth
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.packages requirements-dev.txt

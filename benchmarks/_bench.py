@@ -12,7 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-BENCH_DIR = Path(__file__).resolve().parent.parent / "build" / "bench"
+ROOT = Path(__file__).resolve().parent.parent
+BENCH_DIR = ROOT / "build" / "bench"
+DOCS = ROOT / "docs" / "performance.md"
 
 
 def machine() -> dict[str, Any]:
@@ -93,3 +95,34 @@ def write_report(name: str, report: Mapping[str, Any]) -> Path:
             temporary.unlink(missing_ok=True)
             raise
     return path
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose first column is text and whose other columns are figures."""
+    lines = [headings, ["---", *("---:" for _ in headings[1:])], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def told(machine: Mapping[str, Any], load_before: float, versions: Mapping[str, str]) -> str:
+    """What a table was measured on, in two sentences."""
+    return (
+        f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, "
+        f"Python {machine['python']}; load average before the run {load_before}. "
+        f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}."
+    )
+
+
+def write_docs(benchmark: str, text: str) -> None:
+    """Put a text between the marks of a benchmark in docs/performance.md, in one step.
+
+    Raises:
+        ValueError: If the marks are not there.
+    """
+    begin, end = f"<!-- benchmarks/{benchmark}.py writes this -->", "<!-- end -->"
+    before, mark, rest = DOCS.read_text().partition(begin)
+    _, end_mark, after = rest.partition(end)
+    if not mark or not end_mark:
+        raise ValueError(f"docs/performance.md needs the lines {begin} and {end}, in this order")
+    temporary = DOCS.with_suffix(".md.tmp")
+    temporary.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+    temporary.replace(DOCS)
