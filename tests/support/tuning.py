@@ -15,10 +15,9 @@ import timm
 import torch
 
 from whippet_training.backbones import Backbone
-from whippet_training.checkpoints import Interrupted
 from whippet_training.dataset import read_dataset
 from whippet_training.distributed import Group, join
-from whippet_training.errors import TrainingError
+from whippet_training.errors import Interrupted, TrainingError
 from whippet_training.finetune import FineTuned, Keeping, Labelled, fine_tune
 from whippet_training.finetuning import FineTuning
 from whippet_training.head import Head
@@ -88,7 +87,11 @@ def main() -> None:
             if killed and group.rank:  # observers watch in process 0 only
                 os.kill(os.getpid(), signal.SIGKILL)
             observer = KillAt(task["kill"], task.get("signal", signal.SIGKILL)) if killed else None
-            keeping = Keeping(Path(task["checkpoints"]), every_steps=1) if "checkpoints" in task else None
+            keeping = (
+                Keeping(Path(task["checkpoints"]), every_steps=task.get("every_steps", 1))
+                if "checkpoints" in task
+                else None
+            )
             results = [
                 tune(Path(task["root"]), FineTuning(**settings), observer=observer, keeping=keeping, group=group)
                 for settings in task["settings"]
@@ -99,6 +102,9 @@ def main() -> None:
                     for one in results
                 ]
                 sys.stdout.write(json.dumps(told) + "\n")
+        if group.size > 1:  # as the command does: PyTorch's threads now and then abort the slow end of a process
+            sys.stdout.flush()
+            os._exit(0)
     except Interrupted as interrupted:
         sys.exit(100 + interrupted.signal)
     except TrainingError as error:

@@ -18,6 +18,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -95,11 +96,15 @@ esac
 
 
 def package() -> bytes:
+    """The same bytes each time: its key names their hash."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("requirements.txt", "timm==1.0.11\n")
-        archive.writestr("whippet_training/__init__.py", "")
-        archive.writestr("whippet_training/train.py", TRAIN)
+        for name, text in {
+            "requirements.txt": "timm==1.0.11\n",
+            "whippet_training/__init__.py": "",
+            "whippet_training/train.py": TRAIN,
+        }.items():
+            archive.writestr(zipfile.ZipInfo(name), text)  # of 1980: a text's own entry would have the time of day
     return content.getvalue()
 
 
@@ -229,15 +234,19 @@ class Machine:
         for photo in photos:
             self.client("s3").put_object(Bucket=BUCKET, Key=f"data/train/beagle/{photo}", Body=b"photo")
 
-    def start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            ["bash", self.script], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+    @contextmanager
+    def started(self) -> Iterator[subprocess.Popen[bytes]]:
+        """The script at work, which ends with the block."""
+        process = subprocess.Popen(["bash", self.script], env=self.env, stderr=subprocess.DEVNULL)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def run(self) -> int:
-        with self.start() as process:
-            process.communicate(timeout=120)
-        return process.returncode
+        with self.started() as process:
+            return process.wait(300)
 
     def objects(self, prefix: str) -> dict[str, bytes]:
         """Content by key below the prefix."""
@@ -335,12 +344,12 @@ def test_without_photos_it_says_how_to_upload_them_and_ends(machine: Machine) ->
 
 def test_an_interrupted_run_goes_on_where_it_was(machine: Machine) -> None:
     machine.upload("interrupt.jpg")
-    with machine.start() as process:
+    with machine.started() as process:
         while not (machine.disk / "is-training").exists():
             assert process.poll() is None, machine.log()
             threading.Event().wait(0.1)
         machine.metadata.interrupted = True
-        process.communicate(timeout=60)
+        process.wait(300)
 
     assert process.returncode == 143
     assert [key.partition("/")[2] for key in machine.objects("checkpoints/")] == ["features/one.features"]

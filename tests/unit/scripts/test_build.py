@@ -82,8 +82,8 @@ def test_the_zip_runs_where_only_the_lambda_runtimes_packages_are(tmp_path: Path
     (packages / "six.py").symlink_to(Path(six.__file__))
     script = (
         "import sys; sys.path[:0] = sys.argv[1:]\n"
-        "import whippet_lambda.handler as h; print(h.__file__)\n"
-        "class C: aws_request_id = 'r'; get_remaining_time_in_millis = staticmethod(lambda: 30000)\n"
+        "import whippet_lambda.fetch, whippet_lambda.handler as h; print(h.__file__)\n"
+        "class C: aws_request_id = function_name = 'c'; get_remaining_time_in_millis = staticmethod(lambda: 30000)\n"
         "print(h.handler({}, C)['statusCode'])\n"
         "print(*sorted(name for name in sys.modules if name.startswith('whippet')))"
     )

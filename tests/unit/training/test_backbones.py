@@ -39,9 +39,13 @@ def test_a_network_behind_anothers_preprocessing_sees_what_its_own_would_show_it
         )
 
 
-def test_the_image_size_scales_what_the_backbone_was_trained_with() -> None:
+def test_the_input_may_be_larger_and_show_more_of_the_photo() -> None:
     preprocessing = create_backbone("tf_efficientnet_lite0", image_size=320).preprocessing
     assert (preprocessing.crop, preprocessing.resize) == (320, 365)  # 320 / 0.875
+    preprocessing = create_backbone("tf_efficientnet_lite0", image_size=256, crop_pct=1.0).preprocessing
+    assert (preprocessing.crop, preprocessing.resize) == (256, 256)
+    preprocessing = create_backbone("tf_efficientnet_lite0").preprocessing
+    assert (preprocessing.crop, preprocessing.resize) == (224, 256)
 
 
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0+nothing", "nothing+tf_efficientnet_lite0", "+", ""])

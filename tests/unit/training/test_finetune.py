@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ import torch
 
 from support.tuning import KillAt, small_backbone, small_head, tune
 from whippet_training.backbones import _Joined
-from whippet_training.checkpoints import Interrupted
-from whippet_training.errors import TrainingError
+from whippet_training.checkpoints import interruptions
+from whippet_training.errors import Interrupted, TrainingError
 from whippet_training.finetune import FineTuned, Keeping, precision
 from whippet_training.finetuning import FineTuning
 from whippet_training.inference import crop, decode, normalise
@@ -184,42 +185,55 @@ def test_precision_is_what_was_asked_for() -> None:
     assert precision("auto", cpu) in (torch.float32, torch.bfloat16)
 
 
+def run(root: Path, **more: object) -> subprocess.CompletedProcess[str]:
+    """Trains with EVERYTHING in a process of its own."""
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "support.tuning",
+            json.dumps({"root": str(root), "settings": [EVERYTHING.__dict__], **more}),
+        ],
+        cwd=TESTS,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def result(process: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """What came of it, but for the time that it took."""
+    assert process.returncode == 0, process.stderr
+    [told] = json.loads(process.stdout)
+    return {**told, "history": [{**epoch, "seconds": 0} for epoch in told["history"]]}
+
+
 def test_a_training_killed_at_any_step_ends_with_the_same_bits_once_resumed(drawn: Path, tmp_path: Path) -> None:
-    task = {"root": str(drawn), "settings": [EVERYTHING.__dict__]}
-
-    def run(**more: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "support.tuning", json.dumps({**task, **more})],
-            cwd=TESTS,
-            env={**os.environ, "PYTHONPATH": str(TESTS)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    whole = run()
     kept = tmp_path / "kept"
     for step in (0, 3, 9):  # before the first checkpoint, within an epoch, and within the last
-        assert run(kill=step, checkpoints=str(kept)).returncode == -signal.SIGKILL
-    resumed = run(checkpoints=str(kept))
-    first, second = (json.loads(process.stdout)[0] for process in (whole, resumed))
-    assert first["weights"] == second["weights"]
-    for one, other in zip(first["history"], second["history"], strict=True):
-        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+        assert run(drawn, kill=step, checkpoints=str(kept)).returncode == -signal.SIGKILL
+    assert result(run(drawn, checkpoints=str(kept))) == result(run(drawn))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_training_after_a_step_with_a_checkpoint(
     drawn: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
+    kept = tmp_path / "kept"
+    ended = run(drawn, kill=3, signal=number, checkpoints=str(kept), every_steps=1000)
+    assert ended.returncode == 100 + number, ended.stderr
+    assert [path.name for path in kept.iterdir()] == ["000000004.checkpoint"]
+    assert result(run(drawn, checkpoints=str(kept))) == result(run(drawn))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_are_noted_for_as_long_as_the_training_lasts(number: signal.Signals) -> None:
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
-    keeping = Keeping(tmp_path)
-    with pytest.raises(Interrupted) as caught:
-        tune(drawn, EVERYTHING, observer=KillAt(3, number), keeping=keeping)
-    assert caught.value.signal == number
-    assert [path.name for path in tmp_path.iterdir()] == ["000000004.checkpoint"]
+    with interruptions() as interruption:
+        signal.raise_signal(number)
+        assert interruption.signal == number
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
-    assert weights(tune(drawn, EVERYTHING, keeping=keeping)) == weights(tune(drawn, EVERYTHING))
 
 
 def test_a_checkpoint_of_other_settings_is_refused(drawn: Path, tmp_path: Path) -> None:

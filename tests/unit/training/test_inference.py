@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from support.photos import encode, jpeg
+from support.signals import signal_stack
 from whippet_training import inference
 from whippet_training.inference import Model, PhotoError, Preprocessing, decode
 
@@ -152,3 +154,12 @@ def test_a_bad_request_is_a_problem_document_with_its_status(
     assert context.status is not None
     assert (context.status[0], document["status"]) == (status, status)
     assert "Traceback" not in document["detail"]
+
+
+@pytest.mark.parametrize("hint", ["LATENCY", "THROUGHPUT"])
+def test_openvino_leaves_the_stack_for_signals_as_it_is(tiny_model: Path, hint: str) -> None:
+    before = signal_stack()
+    compiled = inference.compile_openvino(tiny_model / "model.xml", hint)
+    assert signal_stack() == before
+    del compiled
+    assert signal_stack() == before

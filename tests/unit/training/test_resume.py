@@ -10,10 +10,12 @@ from pathlib import Path
 
 from whippet_training.console import RESUMABLE
 
+FLAGS = ("--backbone", "tf_efficientnet_lite0", "--json")
+
 
 def start(data: Path, out: Path, cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "whippet_training.train", str(data), "--out", str(out), "--preset", "fast", "--json"],
+        [sys.executable, "-m", "whippet_training.train", str(data), "--out", str(out), *FLAGS],
         env={**os.environ, "WHIPPET_CACHE": str(cache)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

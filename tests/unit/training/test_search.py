@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -203,6 +204,32 @@ def test_the_database_is_one_that_optuna_and_its_dashboard_read(tmp_path: Path) 
     assert told(study.trials) == told(trials)
     assert study.best_trial.number == best_of(trials)
     assert all(trial.datetime_start and trial.duration for trial in study.trials)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_for_the_end_of_a_transaction(
+    tmp_path: Path, number: signal.Signals, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = open_record(tmp_path)
+    trial = run(4)[0]
+    before = signal.getsignal(number)
+    ended: list[int] = []
+    signal.signal(number, lambda number, _: ended.append(len(open_record(tmp_path).trials())))
+    slow = optuna.study.Study.add_trial
+
+    def add_trial(study: optuna.Study, added: FrozenTrial) -> None:
+        signal.raise_signal(number)
+        assert not ended
+        slow(study, added)
+
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(optuna.study.Study, "add_trial", add_trial)
+            record.add(trial, 0)
+    finally:
+        signal.signal(number, before)
+    assert ended == [1]
+    assert not caplog.records
 
 
 def test_another_search_in_the_database_is_refused_in_one_line_that_says_what_differs(tmp_path: Path) -> None:

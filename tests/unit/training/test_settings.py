@@ -47,9 +47,13 @@ def test_a_flag_counts_above_a_file_and_a_file_above_a_preset(settings: Any, tmp
         ["--preset", "fast", "--hyperparameters", str(file), "--label-smoothing", "0.2"],
         ["--label-smoothing", "0.2", "--hyperparameters", str(file), "--preset", "fast"],
     ):
+        fast = presets()["fast"]
         assert settings(*flags) == Settings(
             backbone="tf_efficientnet_lite2",
-            head=HeadSettings(learning_rate=0.02, weight_decays=(0.5,), label_smoothing=0.2),
+            image_size=fast["image_size"],
+            crop_pct=fast["crop_pct"],
+            views=fast["views"],
+            head=HeadSettings(learning_rate=0.02, weight_decays=(0.5,), label_smoothing=0.2, fit_on=fast["fit_on"]),
         )
 
 

@@ -282,6 +282,7 @@ def test_a_sagemaker_job_finds_the_archives_content_in_its_model_folder(
         "model.json",
         "model.xml",
         "model.bin",
+        "model.onnx",
         "model.pt",
         "code/inference.py",
         "model_card.md",

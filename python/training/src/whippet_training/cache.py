@@ -7,6 +7,7 @@ wrote before it died is kept, and a torn or damaged record counts as absent.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import zlib
@@ -18,6 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from whippet_training.console import stderr
 from whippet_training.inference import Floats
 
 PIXEL_DIGEST_BYTES = 16
@@ -69,7 +71,8 @@ class FeatureCache:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._segment is not None:
-            self._segment.close()
+            with contextlib.suppress(OSError):  # of a full disk: what could not be written is computed again
+                self._segment.close()
 
     def read(self, keys: Set[Key]) -> dict[Key, Entry]:
         """Reads the entries of these views, as far as they are held intact."""
@@ -93,16 +96,21 @@ class FeatureCache:
         return entries
 
     def write(self, key: Key, entry: Entry) -> None:
-        """Appends the entry of a view.
-
-        Raises:
-            OSError: If the disk is full or the folder may not be written.
-        """
+        """Appends the entry of a view; if that fails, warns once and keeps nothing from then on."""
         if self._folder is None:
             return
+        try:
+            self._append(self._folder, key, entry)
+        except OSError as error:
+            stderr.print(
+                f"warning: features are no longer kept: {error.strerror or error}: {self._folder}", soft_wrap=True
+            )
+            self._folder = None
+
+    def _append(self, folder: Path, key: Key, entry: Entry) -> None:
         if self._segment is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._segment = (self._folder / f"{os.getpid()}-{secrets.token_hex(6)}.features").open("xb")
+            folder.mkdir(parents=True, exist_ok=True)
+            self._segment = (folder / f"{os.getpid()}-{secrets.token_hex(6)}.features").open("xb")
         content, view = key
         body = content + view.to_bytes(2, "little") + entry.pixels + entry.feature.astype("<f4").tobytes()
         self._segment.write(body + zlib.crc32(body).to_bytes(4, "little"))

@@ -93,7 +93,7 @@ def write_card(
     for folder, cost in ((archive, None), (run, _cost(footprint))):
         for name in NAMES:
             text = _environment(name).get_template(f"{name}.j2").render(**content, footprint=cost)
-            (folder / name).write_text(text, encoding="utf-8")
+            (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def evaluate(evaluation: Evaluation, seed: int) -> dict[str, dict[str, Interval]]:

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Literal
 
+import numpy as np
 from PIL import Image
 
 from whippet_training.dataset import Dataset, Photo, pixel_digest
@@ -82,7 +83,7 @@ def _inspect(source: Source, photo: Photo) -> _Inspected:
         data = source.read(photo.file)
         image = decode(data)
         with Image.open(BytesIO(data)) as opened:
-            return _Inspected(photo, pixel_digest(image), opened.format or "", min(image.size))
+            return _Inspected(photo, pixel_digest(np.asarray(image)), opened.format or "", min(image.size))
     except PhotoError as error:
         return _Inspected(photo, damage=error.message)
     except OSError as error:

@@ -167,18 +167,6 @@ def _read(path: Path) -> dict[str, Any] | None:
     return document
 
 
-class Interrupted(Exception):  # noqa: N818 - nothing has failed
-    """A signal ended a training after a step; what was reached is in the checkpoint.
-
-    Attributes:
-        signal: Number of the signal, SIGINT or SIGTERM.
-    """
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(signal_number).name}")
-        self.signal = signal_number
-
-
 @dataclass
 class Interruption:
     """Whether a signal has asked the training to end.

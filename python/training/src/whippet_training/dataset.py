@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import xxhash
-from PIL.Image import Image
 
 from whippet_training.errors import TrainingError
+from whippet_training.inference import Pixels
 from whippet_training.source import Source, open_source
 
 SPLITS = ("train", "valid", "test")
@@ -87,7 +88,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """``sha256:`` and a digest of which content has which label in which split, whatever the files' names."""
         lines = sorted(f"{photo.split}\t{photo.label}\t{photo.content.hex()}\n" for photo in self.photos)
-        return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+        return "sha256:" + hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def read_dataset(data: Path | str) -> Dataset:
@@ -152,14 +153,15 @@ def split_by_content(photos: Sequence[Photo], parts: Mapping[str, float]) -> lis
     return [replace(photo, split=placed.get((photo.label, photo.content), "train")) for photo in photos]
 
 
-def pixel_digest(photo: Image) -> bytes:
-    """Digests a decoded photo: equal for copies that differ in metadata or lossless encoding.
+def pixel_digest(photo: Pixels) -> bytes:
+    """Digests a decoded photo, uint8 [H, W, 3]: equal for copies that differ in metadata or lossless encoding.
 
     It finds copies, and nobody gains by forging one, so it is not a cryptographic digest: those take as long as the
     decoding.
     """
-    digest = xxhash.xxh3_128(b"%dx%d\n" % photo.size)
-    digest.update(photo.tobytes())
+    height, width, _ = photo.shape
+    digest = xxhash.xxh3_128(b"%dx%d\n" % (width, height))
+    digest.update(np.ascontiguousarray(photo).data)
     return digest.digest()
 
 

@@ -45,7 +45,7 @@ class Extraction:
         return np.array(features, dtype=np.float32).reshape(len(photos), self.width)
 
 
-_FORMAT = 2
+_FORMAT = 3
 """Of what a cache folder holds; another one makes another folder."""
 
 
@@ -93,18 +93,16 @@ def extract(
     refused: dict[bytes, str] = {}
     digests: dict[int, bytes] = {}
 
-    def prepare(number: int) -> Pixels | None:
+    def prepare(number: int) -> list[Pixels] | None:
         photo = missing[number]
         try:
             with phase("io"):
                 data = read(number)
             with phase("decode"):
-                image = decode(data)
-                digests[number] = pixel_digest(image)
+                pixels = np.asarray(decode(data))
+                digests[number] = pixel_digest(pixels)
             with phase("transform"):
-                return np.stack(
-                    [view(image, i, photo.content, backbone.preprocessing) for i in sorted(gaps[photo.content])]
-                )
+                return [view(pixels, i, photo.content, backbone.preprocessing) for i in sorted(gaps[photo.content])]
         except PhotoError as error:
             refused[photo.content] = error.message
         except OSError as error:

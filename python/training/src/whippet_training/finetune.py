@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -21,11 +22,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from whippet_training.augment import BACKBONE, Augmentation, Mixing, generator
 from whippet_training.backbones import Backbone, with_module
-from whippet_training.checkpoints import Checkpoints, Interrupted, Interruption, interruptions
+from whippet_training.checkpoints import Checkpoints, Interruption, interruptions
 from whippet_training.console import progress
 from whippet_training.dataset import Photo
 from whippet_training.distributed import Group, told
-from whippet_training.errors import TrainingError
+from whippet_training.errors import Interrupted, TrainingError
 from whippet_training.finetuning import FineTuning
 from whippet_training.head import Head
 from whippet_training.layers import Network, restore, state_of
@@ -311,7 +312,9 @@ class _Training:
             return
         network: Any = self._network
         if self._group.size > 1:
-            with told():
+            with told(), warnings.catch_warnings():
+                # the new name of broadcast_buffers is unknown to the PyTorch of AWS's containers
+                warnings.filterwarnings("ignore", category=FutureWarning, message="`broadcast_buffers`")
                 network = DistributedDataParallel(
                     network,
                     device_ids=[self._group.device.index] if self._group.device.type == "cuda" else None,

@@ -2,7 +2,7 @@
 
 Training decodes with the functions here and then copies this very file into the archive, where AWS's PyTorch container
 calls its four hooks (``model_fn``, ``input_fn``, ``predict_fn``, ``output_fn``). Preprocessing therefore cannot drift
-between the two. The file runs alone: Python 3.10, numpy, Pillow, and OpenVINO or PyTorch.
+between the two. The file runs alone: Python 3.10, numpy, Pillow, and OpenVINO, ONNX Runtime or PyTorch.
 
 How the container calls the hooks, and what it does with an exception:
 https://github.com/aws/sagemaker-inference-toolkit/blob/master/src/sagemaker_inference/transformer.py
@@ -17,6 +17,8 @@ import importlib.util
 import json
 import os
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
@@ -48,10 +50,17 @@ Pixels = npt.NDArray[np.uint8]
 if TYPE_CHECKING:
     _ToolkitError = Exception
 else:
-    try:  # the container's own error type carries a status code: anything else that a hook raises becomes a 500
+    try:
+        from sagemaker_inference import content_types
+
+        # the container's own error type carries a status code: anything else that a hook raises becomes a 500
         from sagemaker_inference.errors import BaseInferenceToolkitError as _ToolkitError
     except ImportError:
         _ToolkitError = Exception
+    else:
+        # The container decodes these types before the hooks see them, and a body that is not UTF-8 would get its sender
+        # a stack trace; the hooks decode for themselves.
+        content_types.UTF8_TYPES = []
 
 
 class PhotoError(_ToolkitError):
@@ -79,8 +88,8 @@ class Preprocessing:
     """What a backbone expects of its input.
 
     Attributes:
-        resize: Short side in pixels after resizing.
-        crop: Side of the centre crop in pixels.
+        resize: Side in pixels that the short side of the whole photo would have at the network's scale.
+        crop: Side in pixels of the network's input; of the short side it shows ``crop / resize``, of the centre.
         interpolation: nearest, bilinear, bicubic or lanczos.
         mean: Subtracted per channel, on the scale 0..1.
         std: Divides per channel.
@@ -162,46 +171,32 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def resized_size(size: tuple[int, int], preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """The size to resize a photo to before its centre is cropped, with the rounding of torchvision's Resize.
+def centre_square(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom, in pixels of the photo, of what the network sees of it.
+
+    To a pixel that is what resizing the short side and cropping the centre leaves, as torchvision does it; cut out
+    first, so that only it is resized.
 
     Args:
         size: Width and height of the photo.
         preprocessing: The backbone's.
-        max_pixels: The largest photo to resize to.
-
-    Raises:
-        PhotoError: 422 if the photo is so narrow that resizing it would exceed ``max_pixels``.
     """
     width, height = size
-    short = preprocessing.resize
-    resized = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
-    if resized[0] * resized[1] > max_pixels:
-        raise PhotoError(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"A photo of {width} x {height} pixels is too narrow; send one closer to a square.",
-        )
-    return resized
-
-
-def centre_box(size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the centre crop, with the rounding of torchvision's CenterCrop."""
-    left, top = round((size[0] - side) / 2.0), round((size[1] - side) / 2.0)
+    short = min(size)
+    side = min(max(1, round(short * preprocessing.crop / preprocessing.resize)), short)
+    left, top = (width - side) // 2, (height - side) // 2
     return left, top, left + side, top + side
 
 
-def crop(image: Image.Image, preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Resizes the short side and crops the centre.
+def crop(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
+    """Cuts out the photo's centre and resizes it.
 
     Returns:
         uint8 pixels [crop, crop, 3].
-
-    Raises:
-        PhotoError: 422 if the photo is so narrow that resizing it would exceed ``max_pixels``.
     """
-    size = resized_size(image.size, preprocessing, max_pixels)
-    resized = image.resize(size, INTERPOLATIONS[preprocessing.interpolation])
-    return np.asarray(resized.crop(centre_box(size, preprocessing.crop)))
+    side = preprocessing.crop
+    square = image.crop(centre_square(image.size, preprocessing))
+    return np.asarray(square.resize((side, side), INTERPOLATIONS[preprocessing.interpolation]))
 
 
 def normalise(pixels: Pixels, preprocessing: Preprocessing) -> Floats:
@@ -242,7 +237,8 @@ class Request:
 def model_fn(model_dir: str, context: object = None) -> Model:
     """Loads the archive unpacked at ``model_dir`` and answers once, so that the first caller need not wait.
 
-    ``WHIPPET_ENGINE=openvino|torch`` overrides the choice of engine: OpenVINO where it is installed, else PyTorch.
+    ``WHIPPET_ENGINE=openvino|onnx|torch`` overrides the choice of engine: OpenVINO where it is installed, else ONNX
+    Runtime, else PyTorch.
 
     Raises:
         RuntimeError: If the archive holds no weights for an engine that is installed.
@@ -250,10 +246,10 @@ def model_fn(model_dir: str, context: object = None) -> Model:
     folder = Path(model_dir)
     document = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     preprocessing = Preprocessing.from_dict(document["preprocessing"])
-    weights = {"openvino": document["weights"].get("openvino"), "torch": document["weights"].get("torchscript")}
+    weights = {engine: document["weights"].get(format_) for engine, (format_, _, _) in _ENGINES.items()}
     wanted = os.environ.get("WHIPPET_ENGINE")
-    for engine, load in (("openvino", load_openvino), ("torch", load_torch)):
-        if wanted in (None, "", engine) and weights[engine] and importlib.util.find_spec(engine):
+    for engine, (_, package, load) in _ENGINES.items():
+        if wanted in (None, "", "auto", engine) and weights[engine] and importlib.util.find_spec(package):
             network = load(folder / weights[engine])
             network(np.zeros((1, 3, preprocessing.crop, preprocessing.crop), dtype=np.float32))
             return Model(document, preprocessing, network)
@@ -265,14 +261,38 @@ def model_fn(model_dir: str, context: object = None) -> Model:
 
 def load_openvino(path: Path) -> Network:
     """Loads an OpenVINO IR file."""
-    import openvino
-
-    # Where the CPU can, OpenVINO would compute in bfloat16, which moves the scores in their second digit.
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    compiled = compile_openvino(path, "LATENCY")
 
     def answer(batch: Floats) -> Floats:
         result: Floats = compiled(batch)[0]
+        return result
+
+    return answer
+
+
+def compile_openvino(model: Any, hint: str) -> Any:
+    """Compiles an OpenVINO model, or the one in a file, for THROUGHPUT or LATENCY; in a thread of its own.
+
+    OpenVINO gives the thread that compiles a stack for signals, and unmaps it when the model goes, also where it is
+    still in use: the next signal, Ctrl-C for one, would end the process with a segmentation fault.
+    """
+    import openvino
+
+    # Where the CPU can, OpenVINO would compute in bfloat16, which moves the scores in their second digit.
+    settings = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": "f32"}
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: openvino.Core().compile_model(model, "CPU", settings)).result()
+
+
+def load_onnx(path: Path) -> Network:
+    """Loads an ONNX file."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    photos = session.get_inputs()[0].name
+
+    def answer(batch: Floats) -> Floats:
+        result: Floats = session.run(None, {photos: batch})[0]
         return result
 
     return answer
@@ -294,6 +314,14 @@ def load_torch(path: Path) -> Network:
         return result
 
     return answer
+
+
+_ENGINES: dict[str, tuple[str, str, Callable[[Path], Network]]] = {
+    "openvino": ("openvino", "openvino", load_openvino),
+    "onnx": ("onnx", "onnxruntime", load_onnx),
+    "torch": ("torchscript", "torch", load_torch),
+}
+"""The engines in the order of preference, each with the format of its weights in model.json and its package."""
 
 
 def input_fn(body: Any, content_type: str, context: Any = None) -> Request | PhotoError:
@@ -379,12 +407,7 @@ def predict_fn(request: Request | PhotoError, model: Model, context: object = No
     """
     if isinstance(request, PhotoError):
         return request
-    try:
-        pixels = crop(request.photo, model.preprocessing)
-    except PhotoError as error:
-        if context is None:
-            raise
-        return error
+    pixels = crop(request.photo, model.preprocessing)
     logits = model.network(normalise(pixels, model.preprocessing))[0].astype(np.float64)
     exponentials = np.exp(logits - logits.max())
     scores = exponentials / exponentials.sum()

@@ -16,6 +16,7 @@ from whippet_training.engines import Engine
 from whippet_training.errors import TrainingError
 from whippet_training.features import Extraction, cache_folder, extract
 from whippet_training.head import Examples
+from whippet_training.inference import PhotoError, decode
 from whippet_training.sharding import Group
 
 
@@ -48,10 +49,15 @@ def read_trainable(data: Path, allow_leakage: bool) -> Dataset:
     """Reads a data folder.
 
     Raises:
-        TrainingError: If there are fewer than two classes to train on, or a file lies in two splits.
+        TrainingError: If there are fewer than two classes to train on, a class has no printable name, or a file lies
+            in two splits.
     """
     dataset = read_dataset(data)
-    _refuse_leakage([(photo.content, photo) for photo in dataset.photos], allow_leakage)
+    for label in dataset.classes:
+        if not label.isprintable():  # what is no Unicode in a file's name is not printable either
+            raise TrainingError(f"A class cannot be called {label!r}: rename its folder.")
+    copies = shared_between_splits([(photo.content, photo) for photo in dataset.photos])
+    _refuse_leakage([group for group in copies if _is_picture(dataset, group[0])], allow_leakage)
     if len(dataset.classes) < 2:
         raise TrainingError(
             f"{dataset.name} has training photos of {len(dataset.classes)} classes; two or more are needed, "
@@ -117,9 +123,8 @@ def prepare(
     for extraction in extractions:
         skipped |= extraction.skipped
     readable = [photo for photo in dataset.photos if photo.split in views and photo.file not in skipped]
-    leaks = _refuse_leakage(
-        [(extractions[0].entries[photo.content, 0].pixels, photo) for photo in readable], allow_leakage
-    )
+    leaks = shared_between_splits([(extractions[0].entries[photo.content, 0].pixels, photo) for photo in readable])
+    _refuse_leakage(leaks, allow_leakage)
     classes = tuple(sorted({photo.label for photo in readable if photo.split == "train"}))
     skipped |= {photo.file: "its class has no photo to train on" for photo in readable if photo.label not in classes}
     arranged = {name: _split(readable, name, classes, extractions, count) for name, count in views.items()}
@@ -144,15 +149,22 @@ def report_skipped(skipped: Mapping[str, str], shown: int = 20) -> None:
     stderr.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
-def _refuse_leakage(photos: Sequence[tuple[bytes, Photo]], allowed: bool) -> list[list[Photo]]:
-    leaks = shared_between_splits(photos)
+def _is_picture(dataset: Dataset, photo: Photo) -> bool:
+    """Whether a file can be decoded: the same empty file in two splits flatters nothing."""
+    try:
+        decode(dataset.source.read(photo.file))
+    except (PhotoError, OSError):
+        return False
+    return True
+
+
+def _refuse_leakage(leaks: Sequence[Sequence[Photo]], allowed: bool) -> None:
     if leaks and not allowed:
         example = " and ".join(photo.file for photo in leaks[0][:2])
         raise TrainingError(
             f"{len(leaks)} pictures lie in more than one split, {example} for one, and would flatter the metrics. "
             "Remove the copies (whippet data check names them all), or pass --allow-leakage."
         )
-    return leaks
 
 
 def _split(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,6 @@ from whippet_training.backbones import Backbone
 from whippet_training.dataset import Dataset
 from whippet_training.distributed import Group
 from whippet_training.engines import create_engine
-from whippet_training.errors import TrainingError
 from whippet_training.finetune import FineTuned, Keeping, Labelled, fine_tune
 from whippet_training.head import Examples, Head
 from whippet_training.observe import Observer
@@ -28,12 +28,24 @@ class Refined:
     """A tuned network, and what it sees in the photos.
 
     Attributes:
-        tuned: The network.
+        tuned: The network, its head and how they came about.
         splits: valid and test with its features; train is as it was.
+        checkpoints: Folder of this fine-tuning's checkpoints; None if none were kept.
     """
 
     tuned: FineTuned
     splits: Mapping[str, Split]
+    checkpoints: Path | None
+
+    @property
+    def backbone(self) -> Backbone:
+        """The tuned backbone."""
+        return self.tuned.backbone
+
+    @property
+    def head(self) -> Head:
+        """The head that was tuned with it."""
+        return self.tuned.head
 
     def report(self) -> dict[str, Any]:
         """What metrics.json holds of it."""
@@ -44,10 +56,15 @@ class Refined:
             "epochs": [asdict(epoch) for epoch in self.tuned.history],
         }
 
+    def forget_checkpoints(self) -> None:
+        """Deletes the checkpoints, once what they were for is written."""
+        if self.checkpoints:
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+
 
 def refine(
     backbone: Backbone,
-    head: Head,
+    head: Head | None,
     dataset: Dataset,
     prepared: Prepared,
     settings: Settings,
@@ -59,31 +76,28 @@ def refine(
 
     Args:
         backbone: Stays as it is.
-        head: Trained on its features.
+        head: Trained on its features; that of process 0 counts.
         dataset: Its photos.
         prepared: Those that can be trained on.
         settings: Of the whole training.
         observer: Watches the fine-tuning, and may end it.
-        checkpoints: Folder for checkpoints of any training; None keeps none.
+        checkpoints: Folder for the checkpoints of any training; each has one of its own there. None keeps none.
         group: The processes that train together.
 
     Raises:
-        TrainingError: If the fine-tuning fails, or the settings contradict each other.
+        TrainingError: If the fine-tuning fails.
         Interrupted: If a signal came while checkpoints are kept.
     """
-    if settings.head.fit_on != "train":
-        raise TrainingError(
-            "Fine-tuning needs the validation photos to choose its best epoch: pass --fit-on train, or no "
-            "--finetune-epochs."
-        )
+    group = group or Group()
+    start = group.broadcast(head)
+    folder = _own_folder(checkpoints, dataset, backbone, settings) if checkpoints else None
     train, valid = (
         Labelled(split.photos, split.examples.labels.tolist())
         for split in (prepared.splits["train"], prepared.splits["valid"])
     )
-    keeping = Keeping(_own_folder(checkpoints, dataset, backbone, settings)) if checkpoints else None
     tuned = fine_tune(
         backbone,
-        head,
+        start,
         dataset.source,
         train,
         valid,
@@ -91,7 +105,7 @@ def refine(
         settings.finetuning,
         settings.seed,
         observer,
-        keeping,
+        Keeping(folder) if folder else None,
         group,
     )
     engines = [create_engine(settings.engine, network) for network in tuned.backbone.networks()]
@@ -101,7 +115,7 @@ def refine(
         photos = splits[name].photos
         features = np.concatenate([extraction.features(photos) for extraction in extractions], axis=1)
         splits[name] = replace(splits[name], examples=Examples(features, splits[name].examples.labels))
-    return Refined(tuned, splits)
+    return Refined(tuned, splits, folder)
 
 
 def _own_folder(checkpoints: Path, dataset: Dataset, backbone: Backbone, settings: Settings) -> Path:

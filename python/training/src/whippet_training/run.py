@@ -21,15 +21,16 @@ from whippet_training import export, footprint, metrics, plots
 from whippet_training.backbones import Backbone, create_backbone
 from whippet_training.card import Evaluation, evaluate, write_card
 from whippet_training.dataset import read_clean_files
+from whippet_training.distributed import Group
 from whippet_training.engines import create_engine
 from whippet_training.errors import TrainingError
 from whippet_training.head import Examples, Head, refit, train_heads
 from whippet_training.inference import Floats, decode, normalise
-from whippet_training.observe import StopTraining
+from whippet_training.observe import Observers, StopTraining
 from whippet_training.preparation import Split, extract_features, prepare, read_trainable, report_skipped
+from whippet_training.refine import refine
 from whippet_training.ruleset import RuleSet
 from whippet_training.settings import Settings
-from whippet_training.sharding import Group
 from whippet_training.source import Source
 from whippet_training.views import view
 from whippet_training.watching import Watchers, Watching, watch_over
@@ -67,12 +68,12 @@ def train(
     """Trains a model.
 
     Of several processes the first one trains the head, which takes seconds; the others compute their part of the
-    features for it and return nothing.
+    features for it, fine-tune with it, and return nothing.
 
     Args:
         data: Folder of SPLIT/CLASS/* or CLASS/* photos, or s3://BUCKET/PREFIX.
         settings: What to train.
-        cache: Folder that keeps features between trainings; None keeps none.
+        cache: Folder that keeps features between trainings, and checkpoints of one that is under way; None keeps none.
         model_folder: Empty folder for the archive's content.
         report_folder: Folder for metrics.json, predictions.json and the plots.
         watching: Beside the rules, which watch as they do by default.
@@ -84,6 +85,7 @@ def train(
 
     Raises:
         TrainingError: If the data cannot be trained on, or pictures leak between splits.
+        Interrupted: If SIGINT or SIGTERM ended a fine-tuning whose checkpoints are kept.
     """
     asked = watching if watching and (group is None or group.rank == 0) else Watching()
     with watch_over(asked) as watchers:
@@ -105,30 +107,48 @@ def _train(
 ) -> dict[str, Any]:
     watch = Stopwatch(clock)
     start = clock()
+    helps = group is not None and group.rank > 0
+    fine_tunes = settings.finetuning.epochs > 0
+    if fine_tunes and settings.head.fit_on != "train":
+        raise TrainingError(
+            "Fine-tuning needs the validation photos to choose its best epoch: pass --fit-on train, or "
+            "--finetune-epochs 0."
+        )
     with watch.phase("scan"):
         dataset = read_trainable(data, settings.allow_leakage)
     with watch.phase("backbone"):
-        backbone = create_backbone(settings.backbone, settings.image_size)
+        backbone = create_backbone(settings.backbone, settings.image_size, settings.crop_pct)
         engines = [create_engine(settings.engine, network) for network in backbone.networks()]
     with watch.phase("features"):
         fits_valid = settings.head.fit_on == "train+valid"
         views = {"train": settings.views, "valid": settings.views if fits_valid else 1, "test": 1}
         extractions = extract_features(dataset, views, backbone, engines, cache, group)
-        if group is not None and group.rank > 0:
+        if helps and not fine_tunes:
             return {}
         prepared = prepare(dataset, extractions, views, settings.allow_leakage)
+    if helps:
+        refine(backbone, None, dataset, prepared, settings, Observers(), None, group)
+        return {}
     classes, splits, skipped = prepared.classes, prepared.splits, prepared.skipped
     report_skipped(skipped)
     watchers.rules.name_classes(classes)
     with watch.phase("head"):
         learned, valid = splits["train"].examples, splits["valid"].examples
         trials = train_heads(learned, valid, len(classes), settings.head, settings.seed, watchers.observer())
-        temperature = metrics.fit_temperature(trials[0].head.logits(valid.features), valid.labels)
-        judged = head = trials[0].head.divided(temperature)
-        if fits_valid:
-            head = refit(learned, valid, len(classes), settings.head, trials[0], settings.seed).divided(temperature)
     with watch.phase("labels"):
         suspects = _judge_labels(watchers.rules, splits["train"], classes)
+    refined = None
+    if fine_tunes:
+        with watch.phase("fine-tuning"):
+            place = cache / "checkpoints" if cache else None
+            refined = refine(backbone, trials[0].head, dataset, prepared, settings, watchers.observer(), place, group)
+            backbone, splits, valid = refined.backbone, refined.splits, refined.splits["valid"].examples
+    with watch.phase("head"):
+        chosen = refined.head if refined else trials[0].head
+        temperature = metrics.fit_temperature(chosen.logits(valid.features), valid.labels)
+        judged = head = chosen.divided(temperature)
+        if fits_valid:
+            head = refit(learned, valid, len(classes), settings.head, trials[0], settings.seed).divided(temperature)
     with watch.phase("metrics"):
         logits = {
             "valid": judged.logits(valid.features),  # by a head that has not seen these photos
@@ -144,7 +164,7 @@ def _train(
         document = {
             "schema_version": 1,
             "id": export.model_id(model_folder, weights),
-            "name": f"{backbone.name}-{'mlp' if settings.head.hidden else 'linear'}",
+            "name": f"{backbone.name}-{'mlp' if settings.head.hidden else 'linear'}{'-tuned' if refined else ''}",
             "backbone": backbone.name,
             "classes": list(classes),
             "preprocessing": json.loads(json.dumps(asdict(backbone.preprocessing))),
@@ -192,6 +212,7 @@ def _train(
             }
             for trial in trials
         ],
+        "finetuning": refined.report() if refined else None,
         "rules": watchers.rules.report(),
         "label_suspects": suspects,
         "seed": settings.seed,
@@ -214,6 +235,8 @@ def _train(
         write_card(model_folder, report_folder, report, dataset, evaluation, classes, document["preprocessing"], cost)
     report |= watchers.profiled(report_folder)
     _write_json(report_folder / "metrics.json", report)
+    if refined:
+        refined.forget_checkpoints()
     return report
 
 
@@ -241,7 +264,7 @@ def _verify(
     chosen = range(0, len(split.photos), max(1, len(split.photos) // _VERIFIED_PHOTOS))
     images = [decode(source.read(split.photos[i].file)) for i in chosen]
     preprocessing = backbone.preprocessing
-    pixels = [view(image, 0, b"", preprocessing) for image in images]
+    pixels = [view(np.asarray(image), 0, b"", preprocessing) for image in images]
     batch = np.concatenate([normalise(one, preprocessing) for one in pixels])
     export.verify_weights(folder, weights, batch, head.logits(split.examples.features[list(chosen)]))
 
@@ -251,7 +274,7 @@ def _versions() -> dict[str, str | None]:
         "whippet_training": whippet_training.__version__,
         "python": platform.python_version(),
     }
-    for package in ("torch", "timm", "openvino", "numpy", "pillow"):
+    for package in ("torch", "timm", "openvino", "onnx", "numpy", "pillow"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -304,4 +327,6 @@ def _predictions(split: Split, logits: Floats, classes: Sequence[str], name: str
 
 
 def _write_json(path: Path, document: Any) -> None:
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    # what of a file's name is no Unicode becomes an escape of JSON
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -77,7 +79,8 @@ class StudyRecord:
     @contextmanager
     def _told(place: str) -> Iterator[None]:
         try:
-            yield
+            with _undisturbed():
+                yield
         except ArgumentError as error:
             raise TrainingError(f"--storage takes an address such as sqlite:///search.db, not {place!r}.") from error
         except ImportError as error:
@@ -87,3 +90,23 @@ class StudyRecord:
             cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
             reason = str(getattr(cause, "orig", None) or cause or error).splitlines()[0]
             raise TrainingError(f"The storage {place} cannot be used: {reason}") from error
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM wait for the end of a transaction: SQLAlchemy logs what is raised within one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])

@@ -50,7 +50,8 @@ class Settings:
 
     Attributes:
         backbone: timm name of the network, or several joined by plus signs.
-        image_size: Side in pixels of the photo that the network sees; 0 takes what it was trained with.
+        image_size: Side in pixels of the network's input; 0 takes the network's own.
+        crop_pct: Part of a photo's short side that the network sees, in the centre; 0 takes the network's own.
         views: Of every training photo, the centre crop included.
         engine: openvino, torch or auto.
         head: How the head is trained.
@@ -61,6 +62,7 @@ class Settings:
 
     backbone: str = "tf_efficientnet_lite1"
     image_size: int = 0
+    crop_pct: float = 0.0
     views: int = 1
     engine: str = "auto"
     head: HeadSettings = field(default_factory=HeadSettings)
@@ -97,6 +99,7 @@ _FINETUNING = {field.name: f"finetune_{field.name}" for field in fields(FineTuni
 HYPERPARAMETERS = (
     "backbone",
     "image_size",
+    "crop_pct",
     "views",
     "hidden",
     "dropout",

@@ -80,7 +80,7 @@ class Folder:
         return [place.name for place in places if place.is_dir() and not place.name.startswith(".")]
 
     def files(self, below: str) -> Iterator[str]:
-        """See Source; a link that leads back up is not followed again."""
+        """See Source; a link that leads back up is not followed again, and pipes and devices are none."""
         seen: set[tuple[int, int]] = set()
         for place, folders, files in os.walk(self._root / below, followlinks=True):
             status = Path(place).stat()
@@ -90,8 +90,10 @@ class Folder:
             seen.add((status.st_dev, status.st_ino))
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(files):
-                if not name.startswith("."):
-                    yield Path(place, name).relative_to(self._root).as_posix()
+                path = Path(place, name)
+                # a broken link is named among the unreadable files; who reads a pipe waits for a writer
+                if not name.startswith(".") and (path.is_file() or not path.exists()):
+                    yield path.relative_to(self._root).as_posix()
 
     def has(self, file: str) -> bool:
         """See Source."""

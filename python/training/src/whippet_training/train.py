@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,8 +23,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import platformdirs
 import typer
 
-from whippet_training.console import RESUMABLE, exit_on_sigterm, fail, interrupted, program, stderr
-from whippet_training.errors import TrainingError
+from whippet_training.console import INTERRUPTED, RESUMABLE, exit_on_sigterm, fail, interrupted, program, stderr
+from whippet_training.errors import Interrupted, TrainingError
+from whippet_training.finetuning import FineTuning
+from whippet_training.flags import with_flags_of
 from whippet_training.settings import DEFAULT_PRESET, Settings, merge_defaults
 from whippet_training.source import place
 
@@ -53,6 +56,7 @@ def _merge(context: typer.Context, chosen: str | Path | None) -> str | Path | No
 
 
 @app.command(epilog="Example: whippet train photos --weight-decay 0.01 --seed 7")
+@with_flags_of(FineTuning, "finetune_", "Fine-tuning")
 def main(
     context: typer.Context,
     data: Annotated[
@@ -67,7 +71,10 @@ def main(
         Path | None, typer.Option(metavar="DIR", help="Run folder.  [default: build/runs/ID of data and settings]")
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="Named hyperparameters: fast, balanced, best.", is_eager=True, callback=_merge)
+        str,
+        typer.Option(
+            help="Named hyperparameters: fast, balanced, best, finetune, seed.", is_eager=True, callback=_merge
+        ),
     ] = DEFAULT_PRESET,
     hyperparameters: Annotated[
         Path | None,
@@ -79,8 +86,11 @@ def main(
         str, typer.Option(help="timm name of the network; a+b joins the features of both.")
     ] = "tf_efficientnet_lite1",
     image_size: Annotated[
-        int, typer.Option(min=0, max=1024, help="Side of the photo it sees; 0: what it was trained with.")
+        int, typer.Option(min=0, max=1024, help="Side of the network's input; 0: what it was trained with.")
     ] = 0,
+    crop_pct: Annotated[
+        float, typer.Option(min=0, max=1, help="Part of a photo's short side that it sees; 0: the network's own.")
+    ] = 0.0,
     views: Annotated[
         int, typer.Option(min=1, max=32, help="Of each training photo: centre crop, mirrored, random crops.")
     ] = 1,
@@ -103,7 +113,11 @@ def main(
     allow_leakage: Annotated[bool, typer.Option(help="Train although a picture lies in two splits.")] = False,
     cache: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", envvar="WHIPPET_CACHE", help="Keeps features.  [default: the user's cache folder]"),
+        typer.Option(
+            metavar="DIR",
+            envvar="WHIPPET_CACHE",
+            help="Keeps features and checkpoints.  [default: the user's cache folder]",
+        ),
     ] = None,
     rule: Annotated[
         list[str] | None,
@@ -150,22 +164,38 @@ def main(
         with join() as group:
             if group.rank > 0:
                 _help(data, settings, cache, group)
-                return
-            report = (
-                _train_for_sagemaker(data, settings, cache, Path(model_dir), watching, group)
-                if model_dir and not out
-                else train_into_run_folder(data, settings, cache, out, watching, group)
-            )
+                report = None
+            else:
+                report = (
+                    _train_for_sagemaker(data, settings, cache, Path(model_dir), watching, group)
+                    if model_dir and not out
+                    else train_into_run_folder(data, settings, cache, out, watching, group)
+                )
     except (TrainingError, OSError) as error:
-        message = str(error) if isinstance(error, TrainingError) else f"{error.strerror}: {error.filename}"
+        message = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
         _tell_sagemaker(message)
         fail(message)
+    except Interrupted as reason:
+        stderr.print("interrupted; the same command goes on where it was", soft_wrap=True)
+        _end(INTERRUPTED if reason.signal == signal.SIGINT else RESUMABLE)
     except KeyboardInterrupt:
         interrupted()
     except Exception as error:
         _tell_sagemaker(f"{type(error).__name__}: {error}")
         raise
-    sys.stdout.write((json.dumps(report, indent=2) if as_json else summary(report)) + "\n")
+    if report:
+        sys.stdout.write((json.dumps(report, indent=2) if as_json else summary(report)) + "\n")
+    _end(0)
+
+
+def _end(status: int) -> None:
+    """Ends the command; one of several processes at once, as PyTorch's threads now and then abort its slow end."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    if status:
+        raise SystemExit(status)
 
 
 def _training_channel() -> Path:
@@ -255,8 +285,15 @@ def summary(report: dict[str, Any]) -> str:
                 f"{title:22} top-1 {values['top1']:6.2%}  top-5 {values['top5']:6.2%}  loss {values['loss']:.4f}  "
                 f"calibration error {values['ece']:.3f}  {values['images']} photos"
             )
-    if stopped := report["trials"][0]["stopped"]:
+    if stopped := report["trials"][0]["stopped"] or (report.get("finetuning") or {}).get("stopped"):
         lines.append(f"{'stopped early':22} {stopped}")
+    if report.get("finetuning"):
+        tuned = report["finetuning"]
+        lines.append(
+            f"{'fine-tuned':22} best of {len(tuned['epochs'])} epochs: {tuned['best_epoch']}, "
+            f"{tuned['images_per_second']:.1f} photos/s"
+            + (f"; stopped: {tuned['stopped']}" if tuned["stopped"] else "")
+        )
     lines.append(f"{'seconds':22} " + "  ".join(f"{name} {value:.1f}" for name, value in report["seconds"].items()))
     if report.get("profile"):
         from whippet_training.profiling import table

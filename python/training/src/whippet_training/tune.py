@@ -26,7 +26,7 @@ import yaml
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from whippet_training import __version__
-from whippet_training.console import exit_on_sigterm, failures_told, program, stderr
+from whippet_training.console import RESUMABLE, exit_on_sigterm, failures_told, program, stderr
 from whippet_training.errors import TrainingError
 from whippet_training.search_space import Space, read_space
 from whippet_training.source import address, place
@@ -121,7 +121,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print the best values and where the files are.")] = False,
 ) -> None:
     """Searches the hyperparameters that suit a folder of photos, and trains with the best."""
-    exit_on_sigterm()
+    exit_on_sigterm(RESUMABLE)
     with failures_told():
         named = [name for given in backbones or () for name in given.split(",") if name]
         request = Request(
@@ -306,8 +306,8 @@ def _one_thread_each() -> Iterator[None]:
 def _told_interrupted() -> Iterator[None]:
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
-        stderr.print("The trials that have ended are kept: repeat the command to go on.")
+    except KeyboardInterrupt:
+        stderr.print("The trials that have ended are kept; the same command goes on where it was.")
         raise
 
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from whippet_training.inference import INTERPOLATIONS, Pixels, Preprocessing, centre_box, crop, resized_size
+from whippet_training.inference import INTERPOLATIONS, Pixels, Preprocessing, centre_square
 
 SMALLEST_AREA = 0.5
 """Part of the photo that a random crop shows at least. A head on frozen features cannot make up for a dog cut in half,
@@ -27,52 +27,49 @@ _IN_TORCH = ("bilinear", "bicubic")
 """Interpolations that PyTorch computes as Pillow does, with antialiasing on uint8."""
 
 
-def view(photo: Image.Image, number: int, content: bytes, preprocessing: Preprocessing) -> Pixels:
+def view(photo: Pixels, number: int, content: bytes, preprocessing: Preprocessing) -> Pixels:
     """Draws a view of a photo: the same for the same photo and number, wherever and whenever it is drawn.
 
     Args:
-        photo: Decoded, upright RGB.
+        photo: Decoded and upright, uint8 [H, W, 3].
         number: 0 is the centre crop, as served; 1 its mirror image; others are random crops, the odd ones mirrored.
         content: SHA-256 of the photo's file, from which the crop is drawn.
         preprocessing: Its size and interpolation.
 
     Returns:
         uint8 pixels [crop, crop, 3].
-
-    Raises:
-        PhotoError: 422 if the photo is too narrow for a centre crop.
     """
     pixels = _centre_crop(photo, preprocessing) if number < 2 else _random_crop(photo, number, content, preprocessing)
     return pixels[:, ::-1] if number % 2 else pixels
 
 
-def _centre_crop(photo: Image.Image, preprocessing: Preprocessing) -> Pixels:
-    size = resized_size(photo.size, preprocessing)
-    if preprocessing.interpolation not in _IN_TORCH or preprocessing.crop > min(size):
-        return crop(photo, preprocessing)
-    left, top, right, bottom = centre_box(size, preprocessing.crop)
-    return _resize(np.asarray(photo), size, preprocessing)[top:bottom, left:right]
+def _centre_crop(photo: Pixels, preprocessing: Preprocessing) -> Pixels:
+    left, top, right, bottom = centre_square((photo.shape[1], photo.shape[0]), preprocessing)
+    return _resize(photo[top:bottom, left:right], preprocessing)
 
 
-def _random_crop(photo: Image.Image, number: int, content: bytes, preprocessing: Preprocessing) -> Pixels:
+def _random_crop(photo: Pixels, number: int, content: bytes, preprocessing: Preprocessing) -> Pixels:
     area, aspect, across, down = _uniform(content, number)
     area = SMALLEST_AREA + (1 - SMALLEST_AREA) * area
     low, high = (math.log(bound) for bound in ASPECT)
     ratio = math.exp(low + (high - low) * aspect)
-    pixels = photo.width * photo.height * area
-    width = min(max(1, round(math.sqrt(pixels * ratio))), photo.width)
-    height = min(max(1, round(math.sqrt(pixels / ratio))), photo.height)
-    left, top = round((photo.width - width) * across), round((photo.height - height) * down)
-    chosen = np.asarray(photo)[top : top + height, left : left + width]
-    return _resize(chosen, (preprocessing.crop, preprocessing.crop), preprocessing)
+    all_height, all_width, _ = photo.shape
+    pixels = all_width * all_height * area
+    width = min(max(1, round(math.sqrt(pixels * ratio))), all_width)
+    height = min(max(1, round(math.sqrt(pixels / ratio))), all_height)
+    left, top = round((all_width - width) * across), round((all_height - height) * down)
+    chosen = photo[top : top + height, left : left + width]
+    return _resize(chosen, preprocessing)
 
 
-def _resize(pixels: Pixels, size: tuple[int, int], preprocessing: Preprocessing) -> Pixels:
-    """Resizes pixels [H, W, 3] to a width and height."""
+def _resize(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
+    """Resizes pixels [H, W, 3] to the network's input."""
+    size = (preprocessing.crop, preprocessing.crop)
     if preprocessing.interpolation not in _IN_TORCH:
         return np.asarray(Image.fromarray(pixels).resize(size, INTERPOLATIONS[preprocessing.interpolation]))
-    photo = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[np.newaxis]
-    resized = functional.interpolate(photo, size[::-1], mode=preprocessing.interpolation, antialias=True)
+    # Copied into a batch of one, whose strides tell PyTorch that channels come last; else it writes planes
+    photo = torch.from_numpy(np.array([pixels])).permute(0, 3, 1, 2)
+    resized = functional.interpolate(photo, size, mode=preprocessing.interpolation, antialias=True)
     result: Pixels = resized[0].permute(1, 2, 0).numpy()
     return result
 
