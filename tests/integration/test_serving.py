@@ -5,62 +5,27 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import queue
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from io import BytesIO
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from PIL import Image
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-READY = re.compile(r"Serving .* on http://127\.0\.0\.1:(\d+)")
+from support.serving import Server, green_jpeg
+
 MAX_BODY_BYTES = 50_000
-
-
-def green_jpeg() -> bytes:
-    buffer = BytesIO()
-    Image.new("RGB", (60, 50), (10, 200, 30)).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-class Server:
-    """A server process that has said that it is ready."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.log = ""
-        assert process.stderr is not None
-        for line in process.stderr:
-            self.log += line
-            if ready := READY.search(line):
-                self.port = int(ready[1])
-                return
-        raise AssertionError(f"the server ended with {process.wait()}:\n{self.log}")
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
-
-    def request(self, method: str, path: str, **options: Any) -> tuple[int, dict[str, Any]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request(method, path, **options)
-            response = connection.getresponse()
-            body = response.read()
-            return response.status, json.loads(body) if body else {}
-        finally:
-            connection.close()
-
-    def end(self) -> int:
-        """Waits until the process has ended and returns its exit code."""
-        _, rest = self.process.communicate(timeout=60)
-        self.log += rest
-        return self.process.returncode
 
 
 Start = Callable[..., Server]
@@ -122,9 +87,11 @@ def wait_until_refused(server: Server) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
-def test_serves_a_packed_archive(start: Start, tiny_model: Path, pack: Callable[[Path], Path], engine: str) -> None:
-    server = start("--model", str(pack(tiny_model)), "--port", "0", "--engine", engine)
+@pytest.mark.parametrize("engine", ["openvino", "onnx", "torch"])
+def test_serves_a_packed_archive(
+    start: Start, tiny_model_with_onnx: Path, pack: Callable[[Path], Path], engine: str
+) -> None:
+    server = start("--model", str(pack(tiny_model_with_onnx)), "--port", "0", "--engine", engine)
 
     status, body = server.request(
         "POST", "/invocations?top_k=1", body=green_jpeg(), headers={"content-type": "image/jpeg"}
@@ -134,6 +101,17 @@ def test_serves_a_packed_archive(start: Start, tiny_model: Path, pack: Callable[
     assert status == 200
     assert [prediction["label"] for prediction in body["predictions"]] == ["green"]
     assert f"with {engine} on" in server.log
+
+
+def test_takes_the_engines_settings_from_the_environment(start: Start) -> None:
+    server = start(
+        WHIPPET_ENGINE="openvino", WHIPPET_THREADS="2", WHIPPET_BATCH="4", WHIPPET_BATCH_WINDOW_MS="1",
+        WHIPPET_WARM_UP_MS="0",
+    )  # fmt: skip
+
+    assert "Engine: openvino, 2 threads, 1 at once in batches of 4, " in server.log
+    answered = server.request("POST", "/invocations", body=green_jpeg(), headers={"content-type": "image/jpeg"})
+    assert answered[1]["predictions"][0]["label"] == "green"
 
 
 def test_listens_on_sagemakers_port(start: Start) -> None:
@@ -251,3 +229,155 @@ class TestHostileClients:
         server.process.terminate()
         assert server.end() == 0
         assert "Traceback" not in server.log
+
+
+class Caller(threading.Thread):
+    """Asks over one kept connection until nobody listens any more, and notes what it got."""
+
+    def __init__(self, port: int, ended: threading.Event) -> None:
+        super().__init__()
+        self.port = port
+        self.ended = ended
+        self.statuses: list[int] = []
+        self.errors: list[Exception] = []
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        while not self.ended.is_set():
+            if connection.sock is None:
+                try:
+                    connection.connect()
+                except OSError:  # the server is gone, which no request was lost to
+                    return
+            try:
+                connection.request("POST", "/invocations", body=green_jpeg(), headers={"content-type": "image/jpeg"})
+                response = connection.getresponse()
+                response.read()
+                self.statuses.append(response.status)
+            except Exception as error:
+                self.errors.append(error)
+                break
+        connection.close()
+
+
+def call(server: Server, callers: int, meanwhile: Callable[[list[Caller]], None]) -> list[Caller]:
+    """Lets callers ask while something happens."""
+    ended = threading.Event()
+    threads = [Caller(server.port, ended) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    try:
+        meanwhile(threads)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    return threads
+
+
+def wait_for_answers(threads: list[Caller], number: int) -> None:
+    wanted = [len(thread.statuses) + number for thread in threads]
+    while any(len(thread.statuses) < count for thread, count in zip(threads, wanted, strict=True)):
+        assert not any(thread.errors for thread in threads)
+        time.sleep(0.01)
+
+
+def test_loses_no_request_of_kept_connections_when_it_ends(start: Start) -> None:
+    server = start()
+
+    def end(threads: list[Caller]) -> None:
+        wait_for_answers(threads, 10)
+        server.process.terminate()
+        assert server.end() == 0
+
+    threads = call(server, 8, end)
+
+    assert [error for thread in threads for error in thread.errors] == []
+    assert {status for thread in threads for status in thread.statuses} == {200}
+
+
+def test_loses_no_answer_when_its_decoders_die(start: Start) -> None:
+    server = start()
+
+    def kill(threads: list[Caller]) -> None:
+        wait_for_answers(threads, 10)
+        for decoder in server.decoders():
+            decoder.kill()
+        wait_for_answers(threads, 10)
+
+    threads = call(server, 4, kill)
+
+    assert {status for thread in threads for status in thread.statuses} == {200}
+    assert all(decoder.is_running() for decoder in server.decoders())
+    server.process.terminate()
+    server.end()
+    assert "A decoder ended" in server.log
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGKILL])
+def test_leaves_no_decoder(start: Start, signal_: signal.Signals) -> None:
+    server = start()
+    processes = server.decoders()
+    assert processes
+
+    server.process.send_signal(signal_)
+    server.end()
+
+    assert psutil.wait_procs(processes, timeout=60)[1] == []
+
+
+def test_answers_while_slow_senders_hold_connections(start: Start) -> None:
+    server = start("--max-in-flight", "4")
+    head = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: image/jpeg\r\ncontent-length: 1000\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(server.connect()).sendall(head + b"slow")
+
+        status, _ = server.request("POST", "/invocations", body=green_jpeg(), headers={"content-type": "image/jpeg"})
+
+    assert status == 200
+
+
+def test_logs_a_line_of_json_for_each_event(start: Start) -> None:
+    server = start("--access-log", "--log-format", "json")
+    headers = {"content-type": "image/jpeg", "x-request-id": "mine"}
+    server.request("POST", "/invocations", body=green_jpeg(), headers=headers)
+    server.process.terminate()
+    server.end()
+
+    *_, ready, request = (json.loads(line) for line in server.log.splitlines())
+    assert ready["message"].startswith("Serving")
+    assert (request["level"], request["request_id"], request["status"]) == ("INFO", "mine", 200)
+
+
+def test_sends_a_trace_of_each_request_as_a_part_of_its_callers(start: Start) -> None:
+    received: queue.Queue[bytes] = queue.Queue()
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.put(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        threading.Thread(target=collector.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{collector.server_address[1]}"
+        server = start("--traces", OTEL_EXPORTER_OTLP_ENDPOINT=address, OTEL_EXPORTER_OTLP_COMPRESSION="none")
+        server.request("GET", "/ping")
+        headers = {"content-type": "image/jpeg", "traceparent": f"00-{trace_id}-{span_id}-01"}
+        assert server.request("POST", "/invocations", body=green_jpeg(), headers=headers)[0] == 200
+        server.process.terminate()
+        assert server.end() == 0
+        collector.shutdown()
+
+    exported = ExportTraceServiceRequest.FromString(received.get(timeout=60))
+    [spans] = exported.resource_spans
+    [span] = spans.scope_spans[0].spans
+    assert span.name == "POST /invocations"
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (trace_id, span_id)
+    assert "whippet-serving" in {attribute.value.string_value for attribute in spans.resource.attributes}
+    assert received.empty()

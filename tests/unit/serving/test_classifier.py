@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -12,12 +13,19 @@ import pytest
 from PIL import Image
 
 from whippet_serving.archive import read_archive
-from whippet_serving.classifier import Classifier, load_classifier, rank
-from whippet_serving.engine import EngineChoice, Logits
-from whippet_serving.photo import Pixels
+from whippet_serving.classifier import Classifier, rank
+from whippet_serving.engine import Engine, EngineChoice, EngineSettings, Logits, load_engine
+from whippet_serving.photo import Pixels, preprocess
 from whippet_serving.problem import RequestError
 
 CLASSES = ("a", "b", "c", "d")
+
+
+def classifier(model: Path, engine: Engine | EngineChoice) -> Classifier:
+    archive = read_archive(model)
+    if isinstance(engine, EngineChoice):
+        engine = load_engine(archive, EngineSettings(engine, threads=1))
+    return Classifier(archive, engine, partial(preprocess, preprocessing=archive.preprocessing))
 
 
 def photo(colour: str) -> bytes:
@@ -50,9 +58,7 @@ def test_returns_every_class_when_asked_for_more() -> None:
 
 @pytest.mark.parametrize("colour", ["red", "lime", "blue"])
 def test_classifies_a_photo(tiny_model: Path, colour: str) -> None:
-    classifier = load_classifier(tiny_model, EngineChoice.AUTO, threads=1)
-
-    answer = classifier.classify(photo(colour), top_k=1)
+    answer = classifier(tiny_model, EngineChoice.AUTO).classify(photo(colour), top_k=1).document
 
     assert [p["label"] for p in answer["predictions"]] == ["green" if colour == "lime" else colour]
     assert answer["model"] == {"id": "0123456789ab", "name": "mean-colour", "backbone": "none"}
@@ -64,6 +70,7 @@ class Meeting:
     name = "meeting"
 
     def __init__(self, callers: int) -> None:
+        self.callers = callers
         self.barrier = threading.Barrier(callers, timeout=60)
         self.told_alone: list[bool] = []
 
@@ -75,30 +82,30 @@ class Meeting:
 
 def test_tells_the_engine_when_a_photo_is_alone(tiny_model: Path) -> None:
     engine = Meeting(callers=1)
-    classifier = Classifier(read_archive(tiny_model), engine)
+    asked = classifier(tiny_model, engine)
 
-    classifier.classify(photo("red"), top_k=1)
+    asked.classify(photo("red"), top_k=1)
     with pytest.raises(RequestError):
-        classifier.classify(b"not a photo", top_k=1)
-    classifier.classify(photo("red"), top_k=1)
+        asked.classify(b"not a photo", top_k=1)
+    asked.classify(photo("red"), top_k=1)
 
     assert engine.told_alone == [True, True]
 
 
 def test_tells_the_engine_when_photos_are_worked_on_at_once(tiny_model: Path) -> None:
     engine = Meeting(callers=2)
-    classifier = Classifier(read_archive(tiny_model), engine)
+    asked = classifier(tiny_model, engine)
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda content: classifier.classify(content, 1), [photo("red")] * 2))
+        list(pool.map(lambda content: asked.classify(content, 1), [photo("red")] * 2))
 
     assert sorted(engine.told_alone) == [False, True]
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("engine", ["openvino", "onnx", "torch"])
 @pytest.mark.parametrize("top_k", [1, 3])
 def test_answers_as_the_archives_hooks_do(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, engine: str, top_k: int
+    tiny_model_with_onnx: Path, monkeypatch: pytest.MonkeyPatch, engine: str, top_k: int
 ) -> None:
     """AWS's stock container answers through ``code/inference.py``: callers must not notice which of the two serves."""
     hooks = pytest.importorskip("whippet_training.inference")
@@ -107,10 +114,10 @@ def test_answers_as_the_archives_hooks_do(
     buffer = BytesIO()
     noise.save(buffer, "JPEG")
     body = json.dumps({"image": base64.b64encode(buffer.getvalue()).decode(), "top_k": top_k})
-    prediction = hooks.predict_fn(hooks.input_fn(body, "application/json"), hooks.model_fn(str(tiny_model)))
+    prediction = hooks.predict_fn(hooks.input_fn(body, "application/json"), hooks.model_fn(str(tiny_model_with_onnx)))
     expected = json.loads(hooks.output_fn(prediction, "application/json")[0])
 
-    answer = load_classifier(tiny_model, EngineChoice(engine), threads=1).classify(buffer.getvalue(), top_k)
+    answer = classifier(tiny_model_with_onnx, EngineChoice(engine)).classify(buffer.getvalue(), top_k).document
 
     assert answer["model"] == expected["model"]
     assert [p["label"] for p in answer["predictions"]] == [p["label"] for p in expected["predictions"]]

@@ -12,12 +12,17 @@ import numpy.typing as npt
 import pytest
 from PIL import ExifTags, Image
 
-from whippet_serving.archive import Preprocessing
-from whippet_serving.photo import crop_centre, decode, preprocess
+from whippet_serving import photo
+from whippet_serving.photo import Photo, crop_centre, preprocess
+from whippet_serving.preprocessing import Preprocessing
 from whippet_serving.problem import RequestError
 
 PREPROCESSING = Preprocessing(resize=36, crop=32, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
 RED, GREEN, BLUE, GREY = (220, 20, 30), (20, 200, 40), (30, 40, 210), (128, 128, 128)
+
+
+def decode(content: bytes, max_pixels: int = photo.MAX_PIXELS) -> Image.Image:
+    return photo.decode(content, max_pixels).image
 
 
 def quadrants(width: int = 96, height: int = 64) -> Image.Image:
@@ -195,34 +200,85 @@ def test_refuses_a_decompression_bomb_before_its_pixels_take_memory(side: int, m
     assert refusal.value.status is HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-def test_refuses_a_photo_so_narrow_that_resizing_it_would_be_a_bomb() -> None:
-    sliver = encode(Image.new("RGB", (60_000, 1)), "PNG")
+def test_takes_a_sliver_of_a_photo_without_much_memory() -> None:
+    sliver = encode(Image.new("RGB", (60_000, 1), RED), "PNG")
 
-    with pytest.raises(RequestError, match="too narrow") as refusal:
-        preprocess(sliver, PREPROCESSING)
+    pixels = preprocess(sliver, PREPROCESSING)
+
+    assert np.unique(pixels.reshape(-1, 3), axis=0).tolist() == [list(RED)]
+
+
+@pytest.mark.parametrize("size", [(96, 64), (64, 96), (91, 147), (500, 375), (113, 112), (75, 74)])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_shows_to_a_pixel_what_torchvision_shows(size: tuple[int, int], interpolation: str) -> None:
+    transforms = pytest.importorskip("torchvision.transforms")
+    across, down = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    ramps = np.stack([across, down, np.zeros_like(across)], axis=2) * 255 / max(size)
+    image = Image.fromarray(ramps.astype(np.uint8))
+    mode = transforms.InterpolationMode(interpolation)
+    expected = transforms.CenterCrop(64)(transforms.Resize(73, mode)(image))
+
+    pixels = crop_centre(Photo(image, image.size), Preprocessing(73, 64, interpolation, (0.5,) * 3, (0.5,) * 3))
+
+    pixel = 255 / max(size) * max(1, min(size) / 73)  # of the photo or of the network's input, the larger one
+    away = np.abs(pixels.astype(float) - np.asarray(expected))
+    assert away.mean() <= pixel
+    assert away.max() <= 2 * pixel + 2
+
+
+def test_shows_the_whole_short_side_where_the_crop_is_larger_than_the_resized_photo() -> None:
+    image = quadrants()
+    pixels = crop_centre(Photo(image, image.size), Preprocessing(28, 32, "bicubic", (0.5,) * 3, (0.5,) * 3))
+
+    whole = crop_centre(Photo(image, image.size), Preprocessing(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3))
+    np.testing.assert_array_equal(pixels, whole)
+
+
+def large_photo(width: int, height: int, mode: str = "RGB", **options: Any) -> bytes:
+    """A JPEG with detail at every scale, and much larger than the network's input."""
+    rng = np.random.default_rng(0)
+    layers = [
+        np.asarray(Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).resize((width, height)))
+        for side in (4, 16, 64)
+    ]
+    return encode(Image.fromarray(np.mean(layers, axis=0).astype(np.uint8)).convert(mode), "JPEG", **options)
+
+
+LARGE = [((1283, 1027), "RGB", orientation) for orientation in range(1, 9)]
+LARGE += [(size, "RGB", 1) for size in ((1024, 1024), (1025, 2053), (2051, 4101))]
+LARGE += [((1283, 1027), mode, 1) for mode in ("L", "CMYK")]
+
+
+@pytest.mark.parametrize(("size", "mode", "orientation"), LARGE)
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(size: tuple[int, int], mode: str, orientation: int) -> None:
+    preprocessing = Preprocessing(256, 224, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    content = large_photo(*size, mode, exif=exif)
+
+    reduced = photo.decode(content, short_side=256)
+    pixels = preprocess(content, preprocessing)
+
+    assert reduced.size == photo.decode(content).size
+    assert 2 * 256 <= min(reduced.image.size) < 4 * 256
+    difference = np.abs(pixels.astype(int) - crop_centre(photo.decode(content), preprocessing))
+    assert difference.mean() <= 0.5
+    assert difference.max() <= 5
+
+
+def test_a_jpeg_is_not_reduced_below_twice_what_the_network_needs() -> None:
+    assert photo.decode(large_photo(1024, 1023), short_side=256).image.size == (1024, 1023)
+
+
+def test_a_file_of_many_scans_is_refused_before_it_is_decoded() -> None:
+    content = large_photo(640, 480, progressive=True)
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    assert decode(content).size == (640, 480)
+
+    with pytest.raises(RequestError, match="scans") as refusal:
+        decode(content[:-2] + scan * 40 + content[-2:])
 
     assert refusal.value.status is HTTPStatus.UNPROCESSABLE_ENTITY
-
-
-@pytest.mark.parametrize("size", [(96, 64), (64, 96), (31, 47), (1, 1), (500, 375), (37, 36)])
-@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
-def test_resizes_and_crops_as_torchvision_does(size: tuple[int, int], interpolation: str) -> None:
-    transforms = pytest.importorskip("torchvision.transforms")
-    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-    mode = transforms.InterpolationMode(interpolation)
-    expected = transforms.CenterCrop(32)(transforms.Resize(37, mode)(image))
-
-    pixels = crop_centre(image, Preprocessing(37, 32, interpolation, (0.5,) * 3, (0.5,) * 3))
-
-    np.testing.assert_array_equal(pixels, np.asarray(expected))
-
-
-def test_pads_with_black_where_the_crop_is_larger_than_the_resized_photo() -> None:
-    pixels = crop_centre(Image.new("RGB", (20, 20), RED), Preprocessing(28, 32, "bicubic", (0.5,) * 3, (0.5,) * 3))
-
-    assert pixels.shape == (32, 32, 3)
-    assert pixels[0, 0].tolist() == [0, 0, 0]
-    assert pixels[16, 16].tolist() == list(RED)
 
 
 class TestTrainingsPreprocessing:

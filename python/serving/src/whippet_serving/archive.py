@@ -17,31 +17,14 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
+from whippet_serving.preprocessing import Preprocessing
+
 MAX_UNPACKED_BYTES = 2 * 2**30
 """What an archive may unpack to. The largest backbones that timm holds fit; a gzip bomb does not fill the disk."""
 
 
 class ModelError(Exception):
     """A model that cannot be served; the text is one line that says why."""
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What the network expects of a photo.
-
-    Attributes:
-        resize: Short side in pixels after resizing.
-        crop: Side of the centre crop in pixels.
-        interpolation: nearest, bilinear, bicubic or lanczos.
-        mean: Subtracted per channel, on the scale 0..1.
-        std: Divides per channel.
-    """
-
-    resize: int
-    crop: int
-    interpolation: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -55,7 +38,7 @@ class Archive:
         backbone: The network that makes the features.
         classes: Class names in the order of the logits.
         preprocessing: What the network expects of a photo.
-        weights: File name per format, ``openvino`` or ``torchscript``.
+        weights: File name per format: ``openvino``, ``onnx``, ``torchscript``.
     """
 
     folder: Path

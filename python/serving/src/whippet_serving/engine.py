@@ -1,30 +1,47 @@
-"""Runs the network: on OpenVINO, or on PyTorch where OpenVINO is missing."""
+"""Runs the network: on OpenVINO, ONNX Runtime or PyTorch, in the way that a short measurement finds best."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import threading
-import warnings
+import logging
+import os
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from whippet_serving.archive import Archive, ModelError, Preprocessing
+from whippet_serving.archive import Archive, ModelError
+from whippet_serving.batching import Batched
+from whippet_serving.networks import Network, OnnxNetwork, OpenVINONetwork, Runner, TorchNetwork
 from whippet_serving.photo import Pixels
+from whippet_serving.preprocessing import Preprocessing
+from whippet_serving.warm_up import MARGIN, Tuned, tune
 
 Logits = npt.NDArray[np.float32]
 """One score per class [classes], before softmax."""
 
+logger = logging.getLogger("whippet_serving")
+
+_GPU = Path("/dev/nvidiactl")
+"""What NVIDIA's driver makes; to ask PyTorch would take the seconds of its import."""
+
 
 class Engine(Protocol):
-    """A loaded network. Several threads may ask it at once."""
+    """A loaded network. Several threads may ask it at once.
+
+    Attributes:
+        name: Which engine it is.
+        callers: How many threads should ask at once to keep the hardware busy.
+    """
 
     name: str
+    callers: int
 
     def __call__(self, pixels: Pixels, alone: bool) -> Logits:
         """Answer for one photo.
@@ -36,148 +53,170 @@ class Engine(Protocol):
 
 
 class EngineChoice(StrEnum):
-    """Which engine serves; ``auto`` takes OpenVINO where it is installed, else PyTorch."""
+    """Which engine serves; ``auto`` takes OpenVINO where it is installed, else ONNX Runtime, else PyTorch."""
 
     AUTO = "auto"
     OPENVINO = "openvino"
+    ONNX = "onnx"
     TORCH = "torch"
 
 
-def load_engine(archive: Archive, choice: EngineChoice, threads: int) -> Engine:
-    """Load the weights and let the network answer once for a blank photo.
+@dataclass(frozen=True)
+class EngineSettings:
+    """What of the engine is fixed; the warm-up measures the rest.
+
+    Attributes:
+        choice: The engine. ``auto`` takes PyTorch if it has a GPU, else the first of OpenVINO, ONNX Runtime and PyTorch
+            that fits the archive and is installed, unless the warm-up has time for another and finds it a quarter
+            faster.
+        threads: How many cores the network may use; all that the process may, if None.
+        streams: How many photos are worked on at once, each by its share of the threads.
+        batch: How many photos may go in one call; 1 for no batches.
+        batch_window_s: How long a batch waits for more photos.
+        warm_up_s: How long is measured at most, beside loading; with 0 nothing is.
+    """
+
+    choice: EngineChoice = EngineChoice.AUTO
+    threads: int | None = None
+    streams: int | None = None
+    batch: int | None = None
+    batch_window_s: float = 0.0
+    warm_up_s: float = 0.3
+
+
+class _Kind(NamedTuple):
+    format: str
+    package: str
+    load: Callable[[Path, Preprocessing, int], Network]
+
+
+_ENGINES: dict[EngineChoice, _Kind] = {
+    EngineChoice.OPENVINO: _Kind("openvino", "openvino", OpenVINONetwork),
+    EngineChoice.ONNX: _Kind("onnx", "onnxruntime", OnnxNetwork),
+    EngineChoice.TORCH: _Kind("torchscript", "torch", TorchNetwork),
+}
+"""The engines in the order of preference, each with the format of its weights in model.json and its package."""
+
+
+class _Direct:
+    """An engine that calls the network once for each photo."""
+
+    def __init__(self, name: str, alone: Runner, together: Runner, callers: int) -> None:
+        self.name = name
+        self.callers = callers
+        self._alone = alone
+        self._together = together
+
+    def __call__(self, pixels: Pixels, alone: bool) -> Logits:
+        """See `Engine`."""
+        logits: Logits = (self._alone if alone else self._together)(pixels[np.newaxis])[0]
+        return logits
+
+
+def load_engine(archive: Archive, settings: EngineSettings) -> Engine:
+    """Load the weights, measure how the network is best asked, and say so in the log.
 
     Args:
         archive: Names the weights; they are not needed again once this returns.
-        choice: The engine, or ``auto``.
-        threads: How many cores the network may use.
+        settings: What is not to be measured.
 
     Raises:
         ModelError: If no engine fits the archive and this installation, or the weights do not fit model.json.
     """
-    name = _choose(archive, choice)
-    format_, engine_type = _ENGINES[name]
-    weights = archive.weights_file(format_)
-    try:
-        importlib.import_module(name)
-    except Exception as error:
-        raise ModelError(f"{name} is installed, but cannot be imported: {_last_line(error)}") from error
-    try:
-        engine = engine_type(weights, archive.preprocessing, threads)
-        side = archive.preprocessing.crop
-        logits = engine(np.zeros((side, side, 3), dtype=np.uint8), alone=True)
-    except (RuntimeError, ValueError) as error:  # what both libraries raise for files they cannot take
-        raise ModelError(f"{weights.name} cannot be loaded ({_last_line(error)}): pack the archive again") from error
-    if logits.shape != (len(archive.classes),):
-        raise ModelError(
-            f"{weights.name} answers with the shape {logits.shape}, but model.json names "
-            f"{len(archive.classes)} classes: pack the archive again"
-        )
-    return engine
+    threads = settings.threads or available_cores()
+    until = time.perf_counter() + settings.warm_up_s
+    tuned: dict[EngineChoice, Tuned] = {}
+    candidates = _candidates(archive, settings.choice)
+    best = candidates[-1]
+    for name in candidates:
+        if tuned and time.perf_counter() >= until:
+            break
+        start = time.perf_counter()
+        network = _load(name, archive, threads)
+        until += 0.0 if tuned else time.perf_counter() - start  # loading the first is no measurement
+        if name is EngineChoice.TORCH and name is not candidates[-1] and not network.batches:
+            continue  # there is a GPU, but this PyTorch cannot use it
+        best = best if tuned else name
+        tuned[name] = _tune(name, network, archive, settings, threads, until)
+        if tuned[name].best.rate > MARGIN * tuned[best].best.rate > 0:
+            best = name
+    logger.info(
+        "Engine: %s, %d threads, %s, %.1f ms alone%s",
+        best,
+        threads,
+        tuned[best].best,
+        1000 * tuned[best].alone_s,
+        _others(tuned, best),
+    )
+    return _engine(best, tuned[best], settings)
 
 
-def _choose(archive: Archive, choice: EngineChoice) -> EngineChoice:
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _candidates(archive: Archive, choice: EngineChoice) -> list[EngineChoice]:
     wanted = list(_ENGINES) if choice is EngineChoice.AUTO else [choice]
-    fitting = [name for name in wanted if _ENGINES[name][0] in archive.weights]
+    fitting = [name for name in wanted if _ENGINES[name].format in archive.weights]
     if not fitting:
         raise ModelError(f"the archive holds no weights for {choice}: choose another with --engine")
-    for name in fitting:
-        if importlib.util.find_spec(name):
-            return name
-    raise ModelError(f"the archive's weights need a package that is not installed: pip install {' or '.join(fitting)}")
+    installed = [name for name in fitting if importlib.util.find_spec(_ENGINES[name].package)]
+    if not installed:
+        packages = " or ".join(_ENGINES[name].package for name in fitting)
+        raise ModelError(f"the archive's weights need a package that is not installed: pip install {packages}")
+    others: list[EngineChoice] = [name for name in installed if name is not EngineChoice.TORCH]
+    if len(others) == len(installed) or not others:
+        return installed
+    return [EngineChoice.TORCH, *others] if _GPU.exists() else others
+
+
+def _load(name: EngineChoice, archive: Archive, threads: int) -> Network:
+    kind = _ENGINES[name]
+    weights = archive.weights_file(kind.format)
+    try:
+        importlib.import_module(kind.package)
+    except Exception as error:
+        raise ModelError(f"{kind.package} is installed, but cannot be imported: {_last_line(error)}") from error
+    try:
+        return kind.load(weights, archive.preprocessing, threads)
+    except (RuntimeError, ValueError) as error:  # what the libraries raise for files they cannot take
+        raise _cannot_load(weights, error) from error
+
+
+def _tune(
+    name: EngineChoice, network: Network, archive: Archive, settings: EngineSettings, threads: int, until: float
+) -> Tuned:
+    weights = archive.weights_file(_ENGINES[name].format)
+    side = archive.preprocessing.crop
+    try:
+        tuned = tune(network, side, threads, settings.streams, settings.batch, until)
+        shape = tuned.alone(np.zeros((1, side, side, 3), dtype=np.uint8)).shape
+    except (RuntimeError, ValueError) as error:
+        raise _cannot_load(weights, error) from error
+    if shape != (1, len(archive.classes)):
+        raise ModelError(
+            f"{weights.name} answers with the shape {shape[1:]}, but model.json names "
+            f"{len(archive.classes)} classes: pack the archive again"
+        )
+    return tuned
+
+
+def _engine(name: EngineChoice, tuned: Tuned, settings: EngineSettings) -> Engine:
+    if tuned.best.batch > 1:
+        return Batched(name, tuned.best.runner, tuned.best.batch, settings.batch_window_s)
+    return _Direct(name, tuned.alone, tuned.best.runner, tuned.best.streams)
+
+
+def _others(tuned: dict[EngineChoice, Tuned], best: EngineChoice) -> str:
+    ways = [(name, way) for name, one in tuned.items() for way in one.tried if way is not tuned[best].best]
+    others = [f"{name} {way}" for name, way in ways if way.rate]
+    return f" (tried {'; '.join(others)})" if others else ""
+
+
+def _cannot_load(weights: Path, error: Exception) -> ModelError:
+    return ModelError(f"{weights.name} cannot be loaded ({_last_line(error)}): pack the archive again")
 
 
 def _last_line(error: Exception) -> str:
     return str(error).strip().rpartition("\n")[2]
-
-
-class OpenVINOEngine:
-    """The network on OpenVINO, with normalisation as a part of the graph.
-
-    It is compiled twice. A photo that is alone gets all cores, for a shorter answer; photos at once get a core each,
-    since photos that share all cores spend their time waiting for each other.
-    """
-
-    name = "openvino"
-
-    def __init__(self, weights: Path, preprocessing: Preprocessing, threads: int) -> None:
-        import openvino
-
-        model = openvino.Core().read_model(weights)
-        model.reshape([1, 3, preprocessing.crop, preprocessing.crop])
-        graph = _normalising(model, preprocessing)
-        self._all_cores = _Compiled(graph, streams=1, threads=threads)
-        self._core_each = _Compiled(graph, streams=threads, threads=threads) if threads > 1 else self._all_cores
-
-    def __call__(self, pixels: Pixels, alone: bool) -> Logits:
-        """See `Engine`."""
-        return (self._all_cores if alone else self._core_each)(pixels)
-
-
-class _Compiled:
-    """A compiled graph with one inference request per calling thread."""
-
-    def __init__(self, graph: Any, streams: int, threads: int) -> None:
-        import openvino
-
-        # in f32, as training computed: by default OpenVINO takes bf16 where the processor has it, and scores move
-        settings = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
-        self._model = openvino.Core().compile_model(graph, "CPU", settings)
-        self._local = threading.local()
-
-    def __call__(self, pixels: Pixels) -> Logits:
-        if not hasattr(self._local, "request"):
-            self._local.request = self._model.create_infer_request()
-        # the request's output is overwritten by its next run, hence the copy
-        logits: Logits = self._local.request.infer([pixels[np.newaxis]], share_outputs=True)[0][0].copy()
-        return logits
-
-
-def _normalising(model: Any, preprocessing: Preprocessing) -> Any:
-    """Put the way from uint8 NHWC pixels to the network's input in front of it, where it costs next to nothing."""
-    from openvino import Layout, Type
-    from openvino.preprocess import PrePostProcessor
-
-    processor = PrePostProcessor(model)
-    photo = processor.input()
-    photo.tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
-    photo.model().set_layout(Layout("NCHW"))
-    steps = photo.preprocess().convert_element_type(Type.f32)
-    steps.mean([255 * value for value in preprocessing.mean]).scale([255 * value for value in preprocessing.std])
-    return processor.build()
-
-
-class TorchEngine:
-    """The network on PyTorch, from TorchScript, with one core for each photo.
-
-    PyTorch makes a set of threads for every caller; more than one each, and callers at once starve each other.
-    """
-
-    name = "torch"
-
-    def __init__(self, weights: Path, preprocessing: Preprocessing, threads: int) -> None:
-        import torch
-
-        torch.set_num_threads(1)
-        self._torch = torch
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, but AWS's container loads it
-            network = torch.jit.load(str(weights), map_location="cpu").eval()
-            self._network = torch.jit.optimize_for_inference(network)  # half as much throughput again
-        self._mean = torch.tensor(preprocessing.mean).view(3, 1, 1)
-        self._std = torch.tensor(preprocessing.std).view(3, 1, 1)
-
-    def __call__(self, pixels: Pixels, alone: bool) -> Logits:
-        """See `Engine`."""
-        torch = self._torch
-        with torch.inference_mode():
-            photo = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32))
-            photo = photo.div_(255).sub_(self._mean).div_(self._std)
-            logits: Logits = self._network(photo.unsqueeze(0))[0].numpy()
-        return logits
-
-
-_ENGINES: dict[EngineChoice, tuple[str, Callable[[Path, Preprocessing, int], Engine]]] = {
-    EngineChoice.OPENVINO: ("openvino", OpenVINOEngine),
-    EngineChoice.TORCH: ("torchscript", TorchEngine),
-}
-"""The engines in the order of preference, each with the format of its weights in model.json."""
