@@ -131,6 +131,7 @@ module "lambda" {
   provisioned_concurrency   = var.lambda_provisioned_concurrency
   account_concurrency_quota = var.lambda_account_concurrency_quota
   allowed_url_hosts         = var.lambda_allowed_url_hosts
+  metrics_namespace         = var.lambda_metrics_namespace
   photo_read_arns           = var.lambda_photo_read_arns
   function_url              = var.lambda_function_url
   asynchronous              = var.lambda_asynchronous

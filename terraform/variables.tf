@@ -399,6 +399,13 @@ variable "lambda_allowed_url_hosts" {
   default     = []
 }
 
+variable "lambda_metrics_namespace" {
+  description = "CloudWatch namespace of the Lambda's own metrics, such as Whippet: latency, photo bytes, retries, throttles and errors of each call. They are read out of its log; CloudWatch bills six metrics. Empty means none."
+  type        = string
+  default     = ""
+  nullable    = false
+}
+
 variable "lambda_photo_read_arns" {
   description = "ARN patterns of the S3 objects that {\"s3\": ...} events may name. Empty turns such events off."
   type        = list(string)

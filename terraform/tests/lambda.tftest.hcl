@@ -82,7 +82,7 @@ run "function_is_the_decided_one" {
   }
 
   assert {
-    condition     = one(aws_lambda_function.this.environment).variables == tomap({ WHIPPET_ENDPOINT_NAME = "whippet-test", WHIPPET_ALLOWED_URL_HOSTS = "" })
+    condition     = one(aws_lambda_function.this.environment).variables == tomap({ WHIPPET_ENDPOINT_NAME = "whippet-test", WHIPPET_ALLOWED_URL_HOSTS = "", WHIPPET_METRICS_NAMESPACE = "" })
     error_message = "The function knows its endpoint, and fetches no URLs."
   }
 
@@ -252,6 +252,12 @@ run "hosts_and_variables_reach_the_function" {
   variables {
     allowed_url_hosts     = ["images.example.org", "*.example.com"]
     environment_variables = { WHIPPET_MAX_PHOTO_BYTES = "4000000" }
+    metrics_namespace     = "Whippet"
+  }
+
+  assert {
+    condition     = one(aws_lambda_function.this.environment).variables["WHIPPET_METRICS_NAMESPACE"] == "Whippet"
+    error_message = "The handler writes metrics for it."
   }
 
   assert {
@@ -707,6 +713,8 @@ run "a_third_wrong_value_is_refused" {
     provisioned_concurrency = { min = 3, max = 2 }
     # ip address instead of a host
     allowed_url_hosts = ["169.254.169.254"]
+    # a namespace that AWS keeps for itself
+    metrics_namespace = "AWS/Lambda"
     # unknown method
     function_url = { cors = { allow_origins = ["https://example.org"], allow_methods = ["OPTIONS"] } }
     # three retries
@@ -716,6 +724,7 @@ run "a_third_wrong_value_is_refused" {
   expect_failures = [
     var.provisioned_concurrency,
     var.allowed_url_hosts,
+    var.metrics_namespace,
     var.function_url,
     var.asynchronous,
   ]

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from botocore.credentials import Credentials
-
 from whippet_lambda.endpoint import Endpoint
+from whippet_lambda.signature import Credentials
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(60)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(60)
@@ -43,6 +42,7 @@ class Context:
     """Lambda's context object, as far as the handler looks at it."""
 
     aws_request_id = "8f507cfc-example"
+    function_name = "breeds"
 
     def __init__(self, seconds: float = 30) -> None:
         self.seconds = seconds

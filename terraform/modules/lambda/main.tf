@@ -55,6 +55,7 @@ resource "aws_lambda_function" "this" {
     variables = merge(var.environment_variables, {
       WHIPPET_ENDPOINT_NAME     = var.endpoint_name
       WHIPPET_ALLOWED_URL_HOSTS = join(",", var.allowed_url_hosts)
+      WHIPPET_METRICS_NAMESPACE = var.metrics_namespace
     })
   }
 

@@ -85,8 +85,8 @@ variable "environment_variables" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for name in keys(var.environment_variables) : can(regex("^[a-zA-Z][a-zA-Z0-9_]+$", name)) && !contains(["WHIPPET_ENDPOINT_NAME", "WHIPPET_ALLOWED_URL_HOSTS"], name)])
-    error_message = "A name has letters, digits and underscores, starting with a letter. WHIPPET_ENDPOINT_NAME and WHIPPET_ALLOWED_URL_HOSTS are set by endpoint_name and allowed_url_hosts."
+    condition     = alltrue([for name in keys(var.environment_variables) : can(regex("^[a-zA-Z][a-zA-Z0-9_]+$", name)) && !contains(["WHIPPET_ENDPOINT_NAME", "WHIPPET_ALLOWED_URL_HOSTS", "WHIPPET_METRICS_NAMESPACE"], name)])
+    error_message = "A name has letters, digits and underscores, starting with a letter. WHIPPET_ENDPOINT_NAME, WHIPPET_ALLOWED_URL_HOSTS and WHIPPET_METRICS_NAMESPACE are set by endpoint_name, allowed_url_hosts and metrics_namespace."
   }
 
   validation {
@@ -192,6 +192,18 @@ variable "invoke_condition" {
     # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html
     condition     = alltrue([for key in flatten([for operands in values(coalesce(var.invoke_condition, {})) : keys(operands)]) : can(regex("^(sagemaker:TargetModel|aws:[A-Za-z0-9]+(/.+)?)$", key))])
     error_message = "InvokeEndpoint knows the condition key sagemaker:TargetModel and the global ones (aws:...). There is none for a variant; another key would refuse every call."
+  }
+}
+
+variable "metrics_namespace" {
+  description = "CloudWatch namespace of the handler's own metrics, such as Whippet: latency, photo bytes, retries, throttles and errors of each call. They are read out of its log, so that no permission is needed; CloudWatch bills six metrics. Empty means none."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9._/#-]{0,255}$", var.metrics_namespace)) && !startswith(var.metrics_namespace, "AWS/")
+    error_message = "A namespace has up to 255 letters, digits and ._/#-, and does not begin with AWS/."
   }
 }
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -184,8 +185,7 @@ def test_one_connection_serves_call_after_call(runtime: Runtime) -> None:
     endpoint = runtime.endpoint()
     for _ in range(3):
         endpoint.invoke(JPEG, "image/jpeg", None, soon(30))
-    [pool] = [endpoint.pool.connection_from_url(runtime.url)]
-    assert (pool.num_connections, pool.num_requests) == (1, 3)
+    assert (endpoint.connections.opened, len(runtime.requests)) == (1, 3)
 
 
 def test_a_refusals_cause_keeps_what_the_log_needs() -> None:
@@ -194,3 +194,42 @@ def test_a_refusals_cause_keeps_what_the_log_needs() -> None:
         HTTPStatus.BAD_GATEWAY,
         "400 ValidationError: Endpoint breeds not found.",
     )
+
+
+def test_a_second_try_that_would_come_too_late_is_not_begun(runtime: Runtime) -> None:
+    runtime.replies[:] = [Reply(500, {}, "InternalFailure", before=lambda: time.sleep(0.5)), Reply()]
+
+    assert problem_of(runtime, seconds=0.9).status == 502
+    assert len(runtime.requests) == 1
+
+
+def test_second_tries_end_while_everything_fails_and_begin_again_with_answers(runtime: Runtime) -> None:
+    endpoint = runtime.endpoint()
+    tries: list[int] = []
+
+    def ask() -> None:
+        before = len(runtime.requests)
+        with suppress(Problem):
+            endpoint.invoke(JPEG, "image/jpeg", None, soon(30))
+        tries.append(len(runtime.requests) - before)
+
+    runtime.replies[:] = [Reply(500, {}, "InternalFailure")]
+    for _ in range(13):
+        ask()
+    runtime.replies[:] = [Reply()]
+    for _ in range(5):
+        ask()
+    runtime.replies[:] = [Reply(500, {}, "InternalFailure")]
+    for _ in range(2):
+        ask()
+
+    assert tries == [2] * 10 + [1] * 3 + [1] * 5 + [2, 1]
+
+
+def test_the_same_photo_asked_about_twice_gets_the_same_answer(runtime: Runtime) -> None:
+    endpoint = runtime.endpoint()
+
+    answers = [endpoint.invoke(JPEG, "image/jpeg", 3, soon(30)) for _ in range(2)]
+
+    assert answers[0] == answers[1]
+    assert [(path, body) for path, _, body in runtime.requests] == [("/endpoints/breeds/invocations", JPEG)] * 2

@@ -215,6 +215,7 @@ def start(environment: dict[str, str]) -> dict[str, Any]:
         "sys.stderr.write(json.dumps(handler(image_event(), Context())))"
     )
     tests = str(Path(__file__).parents[2])
+    environment = {**environment, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     done = subprocess.run(
         [sys.executable, "-c", script, tests], env=environment, capture_output=True, text=True, check=True
     )

@@ -15,19 +15,21 @@ from whippet_lambda import photo as photos
 from whippet_lambda.config import Config, ConfigError
 from whippet_lambda.deadline import Deadline
 from whippet_lambda.endpoint import Endpoint
+from whippet_lambda.metrics import embedded
 from whippet_lambda.problem import Problem
 
 #: Turns an event into predictions until a deadline, and notes what the log may say of it.
 Predict = Callable[[Any, Deadline, dict[str, Any]], dict[str, Any]]
 
 
-def answer(event: Any, context: Any, predict: Predict) -> dict[str, Any]:
+def answer(event: Any, context: Any, predict: Predict, metrics_namespace: str = "") -> dict[str, Any]:
     """Answers one event; never raises.
 
     Args:
         event: `{"image": base64}`, `{"s3": address}`, `{"url": address}`, or a request by Function URL or HTTP API.
         context: Lambda's; its remaining time bounds the call.
         predict: What to ask: a `predictor`.
+        metrics_namespace: Of the metrics in the log; an empty one means none.
 
     Returns:
         `statusCode`, `headers` and `body`: predictions as JSON, or a problem document.
@@ -43,7 +45,9 @@ def answer(event: Any, context: Any, predict: Predict) -> dict[str, Any]:
         status, body = problem.status, problem.document()
         headers = {"content-type": "application/problem+json", **problem.headers}
         facts["cause"] = problem.cause or problem.detail
-    log(status, facts, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    name = context.function_name
+    log(status, facts, seconds, embedded(metrics_namespace, name, time.time(), status, seconds, facts))
     body["request_id"] = context.aws_request_id
     return {"statusCode": int(status), "headers": headers, "body": json.dumps(body)}
 
@@ -56,7 +60,11 @@ def predictor(config: Config, endpoint: Endpoint) -> Predict:
         facts["source"] = request.source
         photo = photos.read(request, config, deadline)
         facts["bytes"] = len(photo)
-        return endpoint.invoke(photo, photos.content_type(photo), request.top_k, deadline)
+
+        def note_retry() -> None:
+            facts["retries"] = facts.get("retries", 0) + 1
+
+        return endpoint.invoke(photo, photos.content_type(photo), request.top_k, deadline, note_retry)
 
     return predict
 
@@ -84,10 +92,10 @@ def defect(error: Exception) -> Problem:
     return Problem(HTTPStatus.BAD_GATEWAY, "The function failed. Try again; if it lasts, tell its owner.", cause=cause)
 
 
-def log(status: HTTPStatus, facts: dict[str, Any], seconds: float) -> None:
-    """Writes one line of JSON, which CloudWatch Logs Insights reads by field; no photo, no address, no caller."""
+def log(status: HTTPStatus, facts: dict[str, Any], seconds: float, metrics: dict[str, Any]) -> None:
+    """Writes one line of JSON, which CloudWatch reads by field, and its metrics; no photo, no address, no caller."""
     # facts are copied, since work that was given up may still add to them.
     level = "ERROR" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "INFO"
-    line = {"level": level, "status": int(status), "ms": round(seconds * 1000, 1), **facts}
+    line = {"level": level, "status": int(status), "ms": round(seconds * 1000, 1), **facts, **metrics}
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()

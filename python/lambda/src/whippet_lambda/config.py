@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 #: The largest body that SageMaker's InvokeEndpoint takes, in bytes.
 #: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
@@ -16,12 +16,16 @@ MAX_ENDPOINT_BYTES = 6 * 1024 * 1024
 HOST = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?")
 
 
+#: What CloudWatch takes, less what AWS keeps for itself.
+#: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html
+NAMESPACE = re.compile(r"(?!AWS/)[A-Za-z0-9._/#-]{0,255}")
+
+
 class ConfigError(Exception):
     """The function's environment lacks something or holds nonsense; the text names the variable."""
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """What the environment says.
 
     Attributes:
@@ -29,18 +33,21 @@ class Config:
         allowed_url_hosts: Hosts that `{"url": ...}` events may name, each a name or "*." and a domain; none means that
             such events are refused.
         max_photo_bytes: The largest photo that is passed on.
+        metrics_namespace: Of the CloudWatch metrics in the log; an empty one means none.
     """
 
     endpoint_name: str
     allowed_url_hosts: frozenset[str] = frozenset()
     max_photo_bytes: int = MAX_ENDPOINT_BYTES
+    metrics_namespace: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Config:
-        """Reads WHIPPET_ENDPOINT_NAME, WHIPPET_ALLOWED_URL_HOSTS and WHIPPET_MAX_PHOTO_BYTES.
+        """Reads WHIPPET_ENDPOINT_NAME, _ALLOWED_URL_HOSTS, _MAX_PHOTO_BYTES and _METRICS_NAMESPACE.
 
         Raises:
-            ConfigError: The endpoint's name is missing, a host is not one, or the size is not a whole number above 0.
+            ConfigError: The endpoint's name is missing, a host or namespace is not one, or the size is not a whole
+                number above 0.
         """
         name = environment.get("WHIPPET_ENDPOINT_NAME", "").strip()
         if not name:
@@ -55,8 +62,12 @@ class Config:
         size = environment.get("WHIPPET_MAX_PHOTO_BYTES", str(MAX_ENDPOINT_BYTES))
         if not re.fullmatch("[0-9]{1,18}", size) or int(size) < 1:
             raise ConfigError(f"WHIPPET_MAX_PHOTO_BYTES must be a whole number above 0, not {size!r}.")
+        namespace = environment.get("WHIPPET_METRICS_NAMESPACE", "").strip()
+        if not NAMESPACE.fullmatch(namespace):
+            raise ConfigError(f"WHIPPET_METRICS_NAMESPACE takes a name such as Whippet, not {namespace!r}.")
         return cls(
             endpoint_name=name,
             allowed_url_hosts=hosts,
             max_photo_bytes=min(int(size), MAX_ENDPOINT_BYTES),
+            metrics_namespace=namespace,
         )

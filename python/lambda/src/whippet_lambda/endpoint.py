@@ -1,8 +1,7 @@
 """Asks the SageMaker endpoint.
 
 A signed POST over a kept connection, not the SDK's client: its time limits are fixed when it is made, whereas a call
-here may take exactly as long as Lambda has left; and it starts in about half the time (see docs/lambda-interface.md).
-The signature is botocore's, which the Lambda runtime provides.
+here may take exactly as long as Lambda has left; and it takes many times as long to start (docs/lambda-interface.md).
 """
 
 from __future__ import annotations
@@ -12,20 +11,16 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
-
-import urllib3
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib.parse import quote, urlsplit
 
 from whippet_lambda.config import ConfigError
+from whippet_lambda.connection import ConnectionFailedError, Connections
 from whippet_lambda.deadline import Deadline, too_slow
 from whippet_lambda.problem import Problem
+from whippet_lambda.retries import RetryBudget
+from whippet_lambda.signature import Credentials, sign
 
 WAITING_FOR = "The endpoint"
 
@@ -37,14 +32,12 @@ TRIES = 2
 #: together do not come back together (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
 PAUSE = 0.2
 
-CONNECT_SECONDS = 2.0
-
 #: What a caller is told to wait, in seconds, when the endpoint is throttled: scaling out takes longer, a burst less.
 RETRY_AFTER = "1"
 
 #: SageMaker passes this header on to the container.
 #: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
-CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 
 #: SageMaker's status for what the container answered other than 200, which it wraps as ModelError.
 FROM_THE_CONTAINER = HTTPStatus.FAILED_DEPENDENCY
@@ -56,25 +49,34 @@ PASSING = frozenset({429, 500, 503})
 INTERNAL = re.compile(r"arn:|\d{12}|traceback|\bfile \"", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+def pause() -> None:
+    """Waits before a second try."""
+    time.sleep(random.uniform(0, PAUSE))  # noqa: S311 - spreads load, hides nothing
+
+
 class Endpoint:
     """One SageMaker endpoint.
 
-    Attributes:
+    Args:
         name: Its name.
         region: The region it is in.
         credentials: Whose permission is used.
         url: The address of the SageMaker runtime service.
-        pool: Kept connections.
         pause: Waits before a second try.
     """
 
-    name: str
-    region: str
-    credentials: Credentials
-    url: str
-    pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(maxsize=1))
-    pause: Callable[[], None] = lambda: time.sleep(random.uniform(0, PAUSE))  # noqa: S311 - spreads load, hides nothing
+    def __init__(
+        self, name: str, region: str, credentials: Credentials, url: str, pause: Callable[[], None] = pause
+    ) -> None:
+        self.url = url
+        self.connections = Connections(url)
+        self._region = region
+        self._credentials = credentials
+        self._pause = pause
+        self._budget = RetryBudget()
+        parts = urlsplit(url)
+        self._host = parts.netloc.rpartition("@")[2]
+        self._path = f"{parts.path}/endpoints/{quote(name, safe='')}/invocations"
 
     @classmethod
     def from_environment(cls, name: str, environment: Mapping[str, str]) -> Endpoint:
@@ -98,18 +100,26 @@ class Endpoint:
         credentials = Credentials(
             environment["AWS_ACCESS_KEY_ID"],
             environment["AWS_SECRET_ACCESS_KEY"],
-            environment.get("AWS_SESSION_TOKEN"),
+            environment.get("AWS_SESSION_TOKEN", ""),
         )
         return cls(name, region, credentials, url.rstrip("/"))
 
-    def invoke(self, photo: bytes, content_type: str, top_k: int | None, deadline: Deadline) -> dict[str, Any]:
+    def invoke(
+        self,
+        photo: bytes,
+        content_type: str,
+        top_k: int | None,
+        deadline: Deadline,
+        on_retry: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
         """Asks about one photo.
 
         Args:
             photo: An encoded picture.
             content_type: Its media type.
             top_k: How many classes to return; None leaves it to the endpoint.
-            deadline: When to give up.
+            deadline: When to give up; a second try that would not end before is not begun.
+            on_retry: Called before a second try.
 
         Returns:
             The container's answer: `predictions` and `model`.
@@ -117,37 +127,32 @@ class Endpoint:
         Raises:
             Problem: What the container says of the photo (4xx), 429 throttled, 502 failed, 504 too slow.
         """
-        headers = {"Content-Type": content_type, "Accept": "application/json"}
+        headers = {"host": self._host, "content-type": content_type, "accept": "application/json"}
         if top_k is not None:
             headers[CUSTOM_ATTRIBUTES] = f"top_k={top_k}"
-        url = f"{self.url}/endpoints/{quote(self.name, safe='')}/invocations"
         problem = failed("no answer")
         for attempt in range(1, TRIES + 1):
-            request = AWSRequest("POST", url, headers=headers, data=photo)
-            SigV4Auth(self.credentials, "sagemaker", self.region).add_auth(request)
-            seconds = deadline.remaining(WAITING_FOR)
+            began = deadline.clock()
+            signed = sign(self._credentials, "sagemaker", self._region, self._path, headers, photo)
             try:
-                answer = self.pool.request(
-                    "POST",
-                    url,
-                    body=photo,
-                    headers=dict(request.headers),
-                    timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds),
-                    retries=False,
-                    redirect=False,
-                )
-            except ReadTimeoutError:
+                answer = self.connections.post(self._path, signed, photo, deadline.remaining(WAITING_FOR))
+            except TimeoutError:
                 raise too_slow(WAITING_FOR) from None
-            except HTTPError as error:
-                problem = failed(type(error).__name__)
-                continue
-            if answer.status == HTTPStatus.OK:
-                return _read(answer.data)
-            problem = refusal(answer.status, answer.headers.get("x-amzn-errortype", ""), answer.data)
-            if answer.status == FROM_THE_CONTAINER or not PASSING & {answer.status, problem.status}:
+            except ConnectionFailedError as error:
+                problem, pause = failed(str(error)), 0.0
+            else:
+                if answer.status == HTTPStatus.OK:
+                    self._budget.earn()
+                    return _read(answer.body)
+                problem, pause = refusal(answer.status, answer.headers.get("x-amzn-errortype", ""), answer.body), PAUSE
+                if answer.status == FROM_THE_CONTAINER or not PASSING & {answer.status, problem.status}:
+                    break
+            # the next try takes about as long as this one did
+            if attempt == TRIES or deadline.at < 2 * deadline.clock() - began + pause or not self._budget.spend():
                 break
-            if attempt < TRIES:
-                self.pause()
+            on_retry()
+            if pause:
+                self._pause()
         raise problem
 
 

@@ -9,9 +9,11 @@ from whippet_lambda.answer import answer, not_set_up, predictor
 from whippet_lambda.config import Config, ConfigError
 from whippet_lambda.endpoint import Endpoint
 
+METRICS_NAMESPACE = ""
 # Made once, while the environment starts: every call after that finds the settings read and the connection open.
 try:
     CONFIG = Config.from_environment(os.environ)
+    METRICS_NAMESPACE = CONFIG.metrics_namespace
     PREDICT = predictor(CONFIG, Endpoint.from_environment(CONFIG.endpoint_name, os.environ))
 except ConfigError as error:
     PREDICT = not_set_up(error)
@@ -19,4 +21,4 @@ except ConfigError as error:
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
     """Answers one event; see `whippet_lambda.answer.answer`."""
-    return answer(event, context, PREDICT)
+    return answer(event, context, PREDICT, METRICS_NAMESPACE)

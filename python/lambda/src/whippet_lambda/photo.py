@@ -7,7 +7,6 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any
 
-from whippet_lambda import fetch
 from whippet_lambda.config import Config
 from whippet_lambda.deadline import Deadline, too_slow
 from whippet_lambda.event import Request
@@ -36,6 +35,8 @@ def read(request: Request, config: Config, deadline: Deadline) -> bytes:
         case Request(source="s3", value=str(uri)):
             photo = _read_s3(uri, config.max_photo_bytes, deadline)
         case Request(source="url", value=str(url)):
+            from whippet_lambda import fetch  # at the first use, not at init: most functions never fetch
+
             photo = fetch.read(url, config.allowed_url_hosts, config.max_photo_bytes, deadline)
         case Request(value=bytes(sent)):
             photo = sent
