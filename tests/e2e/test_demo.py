@@ -130,7 +130,7 @@ def test_the_classifier_is_accurate(demo: Demo) -> None:
 
 
 def test_the_lambda_agrees_with_the_trained_model(demo: Demo) -> None:
-    assert demo.report["predict"]["agreement"] >= 0.99
+    assert demo.report["predict"]["agreement"] >= 0.995
 
 
 def test_the_plan_right_after_is_clean(demo: Demo) -> None:
@@ -228,6 +228,8 @@ def test_destroy_leaves_no_resource(demo: Demo) -> None:
     assert not (ROOT / "terraform" / "terraform.tfstate.d" / demo.deployment.workspace).exists()
     client = demo.deployment.client
     assert client("lambda").list_functions()["Functions"] == []
+    while [one["EndpointStatus"] for one in client("sagemaker").list_endpoints()["Endpoints"]] == ["Deleting"]:
+        time.sleep(0.1)  # its instance ends; Terraform does not wait for that
     assert client("sagemaker").list_endpoints()["Endpoints"] == []
     assert client("sagemaker").list_models()["Models"] == []
     assert client("sagemaker").list_notebook_instances()["NotebookInstances"] == []

@@ -1,0 +1,1 @@
+"""The servers that the serving benchmarks measure, one file each."""
