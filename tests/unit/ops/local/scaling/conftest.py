@@ -122,9 +122,7 @@ class Scaled:
 
         def is_done() -> bool:
             # The instances first: an activity begins before them, and could begin between the two answers.
-            return self.instances() == count and not any(
-                one["StatusCode"] == "InProgress" for one in self.activities()
-            )
+            return self.instances() == count and not any(one["StatusCode"] == "InProgress" for one in self.activities())
 
         self.local_aws.eventually(is_done)
 
