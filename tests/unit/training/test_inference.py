@@ -71,6 +71,17 @@ def test_exif_orientation_is_applied() -> None:
     assert np.abs(np.array(decoded.getpixel((55, 5)), dtype=int) - RED).max() < 12
 
 
+def test_a_request_with_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
+    """Each scan costs a pass over the whole photo, and this one has two thousand, in 60 kB."""
+    photo = encode(Image.new("RGB", (64, 64), RED), "JPEG", progressive=True)
+    scan = photo[photo.rindex(b"\xff\xda") : -2]
+    hostile = photo[:-2] + 2000 * scan + photo[-2:]
+    with pytest.raises(PhotoError, match="more than 32 scans") as refusal:
+        inference.input_fn(hostile, "image/jpeg")
+    assert refusal.value.status_code == 422
+    assert inference.input_fn(photo, "image/jpeg").photo.size == (64, 64)
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [

@@ -35,6 +35,10 @@ CONTENT_TYPES = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
 MAX_PIXELS = 50_000_000
 """Largest photo that is decoded: 50 megapixels take 150 MB as RGB, and no phone's default photo is larger."""
 
+MAX_SCANS = 32
+"""Most scans of a progressive JPEG that is sent. Encoders write about ten; each costs a pass over the whole photo,
+however few bytes it has, so that a small file could keep a core busy for minutes."""
+
 DEFAULT_TOP_K = 5
 
 INTERPOLATIONS = {
@@ -288,7 +292,11 @@ def load_onnx(path: Path) -> Network:
     """Loads an ONNX file."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # its warnings of the machine are of no use to whoever runs a container
+    # Threads that wait busily take the processor from the decoding of the next photo.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     photos = session.get_inputs()[0].name
 
     def answer(batch: Floats) -> Floats:
@@ -360,7 +368,13 @@ def _read_request(body: Any, content_type: str, attributes: str) -> Request:
         )
     if not body:
         raise PhotoError(HTTPStatus.BAD_REQUEST, "The body is empty; send a photo.")
-    return Request(decode(bytes(body)), _read_top_k(top_k))
+    photo = bytes(body)
+    if photo.startswith(b"\xff\xd8\xff") and photo.count(b"\xff\xda") > MAX_SCANS:
+        raise PhotoError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"The photo has more than {MAX_SCANS} scans; save it again as a usual JPEG.",
+        )
+    return Request(decode(photo), _read_top_k(top_k))
 
 
 def _read_json(body: Any, top_k: object) -> tuple[bytes, object]:
