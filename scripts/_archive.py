@@ -85,25 +85,39 @@ def write_whole(path: Path, data: bytes) -> None:
             raise
 
 
-def main(
-    description: str, default_out: str, limit: int, members: Callable[[], Members], pack: Callable[[Members], bytes]
-) -> int:
-    """Builds one archive from the command line, prints its size, file count and hash, and returns the exit code.
+def parser(description: str, default_out: str, example: str) -> argparse.ArgumentParser:
+    """The command line of a build script.
 
     Args:
         description: For --help.
+        default_out: Where the archive goes, below the checkout.
+        example: Arguments.
+    """
+    script = Path(sys.argv[0]).name
+    made = argparse.ArgumentParser(description=description, epilog=f"example: python scripts/{script} {example}")
+    made.add_argument("--out", type=Path, help=f"where to write it [{default_out}]")
+    made.add_argument("--json", action="store_true", help="print JSON")
+    return made
+
+
+def main(
+    arguments: argparse.Namespace,
+    default_out: str,
+    limit: int,
+    members: Callable[[], Members],
+    pack: Callable[[Members], bytes],
+) -> int:
+    """Builds one archive, prints its size, file count and hash, and returns the exit code.
+
+    Args:
+        arguments: Of the `parser`.
         default_out: Where the archive goes, below the checkout.
         limit: The most bytes it may have.
         members: Gives its files.
         pack: Makes the archive of them.
     """
     script = Path(sys.argv[0]).name
-    parser = argparse.ArgumentParser(
-        description=description, epilog=f"example: python scripts/{script} --out {default_out}"
-    )
-    parser.add_argument("--out", type=Path, default=ROOT / default_out, help=f"where to write it [{default_out}]")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
+    out = arguments.out or ROOT / default_out
     try:
         files = members()
         data = pack(files)
@@ -111,14 +125,14 @@ def main(
             raise OSError(
                 f"the archive has {len(data)} bytes, over its limit of {limit}: remove files from the package"
             )
-        write_whole(arguments.out, data)
+        write_whole(out, data)
     except OSError as error:
         print(f"{script}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     facts = {
-        "path": str(arguments.out),
+        "path": str(out),
         "bytes": len(data),
         "files": len(files),
         "sha256": hashlib.sha256(data).hexdigest(),

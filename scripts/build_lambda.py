@@ -4,11 +4,13 @@ import sys
 
 import _archive
 
+OUT = "build/lambda.zip"
+
 if __name__ == "__main__":
     sys.exit(
         _archive.main(
-            description=__doc__,
-            default_out="build/lambda.zip",
+            _archive.parser(__doc__, OUT, f"--out {OUT}").parse_args(),
+            default_out=OUT,
             limit=1_000_000,
             members=lambda: _archive.package_members(_archive.ROOT / "python/lambda/src/whippet_lambda", (".py",)),
             pack=_archive.zip_bytes,

@@ -10,6 +10,8 @@ import tomllib
 
 import _archive
 
+OUT = "build/training.tar.gz"
+
 TRAINING = _archive.ROOT / "python/training"
 
 #: AWS's PyTorch images bring these in versions that fit their drivers: installing them again would break that.
@@ -42,8 +44,8 @@ def members() -> dict[str, bytes]:
 if __name__ == "__main__":
     sys.exit(
         _archive.main(
-            description=__doc__,
-            default_out="build/training.tar.gz",
+            _archive.parser(__doc__, OUT, f"--out {OUT}").parse_args(),
+            default_out=OUT,
             limit=5_000_000,
             members=members,
             pack=_archive.tar_gz_bytes,

@@ -11,9 +11,16 @@ locals {
   # Topics that hear of alarms.
   alarm_actions = concat(var.alarm_actions, module.observability.topic_arn[*])
 
-  serverless = var.endpoint_serverless != null
+  has_endpoint = !var.single_hop
+  serverless   = var.endpoint_serverless != null
+  has_scaling  = local.has_endpoint && !local.serverless # SageMaker scales a serverless endpoint itself
   # All variants are this one; autoscaling and alarms name it.
   variant_name = "AllTraffic"
+
+  lambda_zip = coalesce(var.lambda_zip, var.single_hop ? "../build/lambda-single-hop-${var.lambda_architecture}.zip" : "../build/lambda.zip")
+  # Lambda gives 1769 MB a whole processor, which the network takes; asking an endpoint is waiting.
+  # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+  lambda_memory_size = coalesce(var.lambda_memory_size, var.single_hop ? 1769 : 256)
 }
 
 module "artifacts" {
@@ -24,8 +31,9 @@ module "artifacts" {
   kms_key_arn      = var.kms_key_arn
   force_destroy    = var.artifacts_force_destroy
   retention_days   = var.artifacts_retention_days
-  model_archive    = var.model_archive
+  model_archive    = local.has_endpoint ? var.model_archive : null
   training_package = var.training_package
+  lambda_package   = local.has_endpoint ? null : local.lambda_zip
 }
 
 module "training_instance" {
@@ -72,6 +80,7 @@ module "notebook" {
 
 module "endpoint" {
   source = "./modules/endpoint"
+  count  = local.has_endpoint ? 1 : 0
 
   name                   = local.name
   variant_name           = local.variant_name
@@ -102,11 +111,10 @@ module "endpoint" {
 
 module "autoscaling" {
   source = "./modules/autoscaling"
-  # SageMaker scales a serverless endpoint itself.
-  count = local.serverless ? 0 : 1
+  count  = local.has_scaling ? 1 : 0
 
-  endpoint_name      = module.endpoint.name
-  variant_name       = module.endpoint.variant_name
+  endpoint_name      = module.endpoint[0].name
+  variant_name       = module.endpoint[0].variant_name
   instance_type      = var.endpoint_instance_type
   min_capacity       = var.autoscaling_min_capacity
   max_capacity       = var.autoscaling_max_capacity
@@ -122,10 +130,11 @@ module "lambda" {
   source = "./modules/lambda"
 
   function_name             = local.name
-  package                   = var.lambda_zip
-  endpoint_name             = local.name
+  package                   = local.lambda_zip
+  package_s3                = module.artifacts.lambda_package
+  endpoint_name             = local.has_endpoint ? local.name : null
   architecture              = var.lambda_architecture
-  memory_size               = var.lambda_memory_size
+  memory_size               = local.lambda_memory_size
   timeout                   = var.lambda_timeout
   reserved_concurrency      = var.lambda_reserved_concurrency
   provisioned_concurrency   = var.lambda_provisioned_concurrency
@@ -151,10 +160,10 @@ module "observability" {
   name                   = local.name
   function_name          = local.name
   function_timeout       = var.lambda_timeout
-  endpoint_name          = local.name
+  endpoint_name          = local.has_endpoint ? local.name : null
   variant_name           = local.variant_name
   endpoint_has_instances = !local.serverless
-  endpoint_max_instances = local.serverless || var.autoscaling_min_capacity == var.autoscaling_max_capacity ? null : var.autoscaling_max_capacity
+  endpoint_max_instances = !local.has_scaling || var.autoscaling_min_capacity == var.autoscaling_max_capacity ? null : var.autoscaling_max_capacity
   endpoint_vcpus         = var.endpoint_vcpus
   alarms                 = var.alarms
   alarm_actions          = var.alarm_actions
@@ -176,8 +185,9 @@ module "github_oidc" {
   state           = try(var.github.state, null)
 
   parts = concat(
-    ["artifacts", "endpoint", "lambda", "observability"],
-    local.serverless ? [] : ["autoscaling"],
+    ["artifacts", "lambda", "observability"],
+    local.has_endpoint ? ["endpoint"] : [],
+    local.has_scaling ? ["autoscaling"] : [],
     var.create_notebook ? ["notebook"] : [],
     var.create_training_instance ? ["training_instance"] : [],
   )

@@ -29,18 +29,18 @@ output "lambda_role_arn" {
 }
 
 output "endpoint_name" {
-  description = "Name of the SageMaker endpoint."
-  value       = module.endpoint.name
+  description = "Name of the SageMaker endpoint; null with single_hop."
+  value       = one(module.endpoint[*].name)
 }
 
 output "endpoint_arn" {
-  description = "ARN of the SageMaker endpoint."
-  value       = module.endpoint.arn
+  description = "ARN of the SageMaker endpoint; null with single_hop."
+  value       = one(module.endpoint[*].arn)
 }
 
 output "inference_image" {
-  description = "URI of the container image that serves the model."
-  value       = module.endpoint.image
+  description = "URI of the container image that serves the model; null with single_hop."
+  value       = one(module.endpoint[*].image)
 }
 
 output "artifacts_bucket" {
@@ -59,7 +59,7 @@ output "kms_key_arn" {
 }
 
 output "model_s3_uri" {
-  description = "The model archive that the endpoint serves."
+  description = "The model archive that the endpoint serves; null with single_hop, whose package holds the model."
   value       = module.artifacts.model_s3_uri
 }
 
@@ -95,13 +95,13 @@ output "commands" {
       "base64 < dog.jpg | tr -d '\\n' | sed 's/.*/{\"image\":\"&\"}/' > event.json &&",
       "aws lambda invoke --region ${var.region} --function-name ${module.lambda.alias_arn} --payload fileb://event.json answer.json && cat answer.json",
     ])
-    ask_the_endpoint = join(" ", [
-      "aws sagemaker-runtime invoke-endpoint --region ${var.region} --endpoint-name ${module.endpoint.name} --content-type image/jpeg",
+    ask_the_endpoint = one([for endpoint in module.endpoint : join(" ", [
+      "aws sagemaker-runtime invoke-endpoint --region ${var.region} --endpoint-name ${endpoint.name} --content-type image/jpeg",
       "--body fileb://dog.jpg answer.json && cat answer.json",
-    ])
+    ])])
     follow_the_lambda   = "aws logs tail ${module.lambda.log_group_name} --follow --region ${var.region}"
-    follow_the_endpoint = "aws logs tail ${module.endpoint.log_group_name} --follow --region ${var.region}"
-    why_an_update_ended = "aws sagemaker describe-endpoint --region ${var.region} --endpoint-name ${module.endpoint.name} --query '[EndpointStatus,FailureReason]'"
+    follow_the_endpoint = one([for endpoint in module.endpoint : "aws logs tail ${endpoint.log_group_name} --follow --region ${var.region}"])
+    why_an_update_ended = one([for endpoint in module.endpoint : "aws sagemaker describe-endpoint --region ${var.region} --endpoint-name ${endpoint.name} --query '[EndpointStatus,FailureReason]'"])
     upload_photos       = "aws s3 sync PHOTOS s3://${module.artifacts.buckets["models"]}/data/ --region ${var.region}"
     train               = one(module.training_instance[*].start_command)
     follow_the_training = one(module.training_instance[*].logs_command)

@@ -46,6 +46,13 @@ variable "local_aws_url" {
   }
 }
 
+variable "single_hop" {
+  description = "Let the Lambda hold the model and answer itself, for little traffic: there is no endpoint then, which costs by the hour, and no autoscaling, and the variables of both mean nothing. Its package is what `python scripts/build_single_hop.py` writes. Events and answers stay the same."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
 variable "tags" {
   description = "More tags for every resource, beside Project, Environment and ManagedBy."
   type        = map(string)
@@ -127,9 +134,9 @@ variable "model_archive" {
 }
 
 variable "lambda_zip" {
-  description = "The Lambda's deployment zip, relative to this folder. A changed file updates the function."
+  description = "The Lambda's deployment zip, relative to this folder. A changed file updates the function. Null for ../build/lambda.zip, and with single_hop ../build/lambda-single-hop-ARCHITECTURE.zip."
   type        = string
-  default     = "../build/lambda.zip"
+  default     = null
 }
 
 variable "training_package" {
@@ -376,9 +383,9 @@ variable "lambda_architecture" {
 }
 
 variable "lambda_memory_size" {
-  description = "Memory of one Lambda environment in MB."
+  description = "Memory of one Lambda environment in MB. Null for 256, and 1769, a whole processor, with single_hop."
   type        = number
-  default     = 256
+  default     = null
 }
 
 variable "lambda_timeout" {

@@ -98,6 +98,16 @@ def tiny_model_with_onnx(tiny_model: Path, tmp_path_factory: pytest.TempPathFact
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_model_with_hooks(tiny_model_with_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with ONNX weights and the hooks that training packs; do not change it."""
+    folder = Path(shutil.copytree(tiny_model_with_onnx, tmp_path_factory.mktemp("tiny-model-with-hooks") / "model"))
+    hooks = Path(__file__).parents[1] / "python/training/src/whippet_training/inference.py"
+    (folder / "code").mkdir()
+    shutil.copy(hooks, folder / "code")
+    return folder
+
+
 @pytest.fixture
 def model_copy(tiny_model: Path, tmp_path: Path) -> Path:
     """A copy of the tiny model that a test may damage."""

@@ -264,6 +264,12 @@ run "keys_hold_the_content_hash" {
   variables {
     model_archive    = "tests/fixtures/model.tar.gz"
     training_package = "tests/fixtures/training.zip"
+    lambda_package   = "tests/fixtures/lambda.zip"
+  }
+
+  assert {
+    condition     = output.lambda_package == { bucket = "whippet-test-123456789012-code", key = "lambda/${substr(filesha256("tests/fixtures/lambda.zip"), 0, 16)}/lambda.zip" }
+    error_message = "A Lambda's package lies under lambda/HASH/ in the code bucket."
   }
 
   assert {
@@ -333,6 +339,7 @@ run "one_wrong_value_of_each_variable_is_refused" {
     name                         = "Whippet"
     model_archive                = "tests/fixtures/lambda.zip"
     training_package             = "main.tf"
+    lambda_package               = "main.tf"
     kms_key_arn                  = "alias/whippet"
     kms_key_deletion_window_days = 1
     retention_days               = { logs = 0.5 }
@@ -342,6 +349,7 @@ run "one_wrong_value_of_each_variable_is_refused" {
     var.name,
     var.model_archive,
     var.training_package,
+    var.lambda_package,
     var.kms_key_arn,
     var.kms_key_deletion_window_days,
     var.retention_days,

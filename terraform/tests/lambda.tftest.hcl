@@ -64,6 +64,54 @@ run "role_asks_the_endpoint_and_writes_its_logs_nothing_else" {
   }
 }
 
+run "role_of_a_function_that_holds_the_model_writes_its_logs_alone" {
+  command = plan
+
+  variables {
+    endpoint_name = null
+    package_s3    = { bucket = "whippet-test-code", key = "lambda/0123456789abcdef/lambda.zip" }
+  }
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  assert {
+    condition = jsondecode(aws_iam_role_policy.this.policy).Statement == [{
+      Sid      = "WriteLogs"
+      Effect   = "Allow"
+      Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+      Resource = ["arn:aws:logs:us-east-1:123456789012:log-group:/aws/lambda/whippet-test:*"]
+    }]
+    error_message = "Without an endpoint the role may invoke none."
+  }
+
+  assert {
+    condition     = one(aws_lambda_function.this.environment).variables == tomap({ WHIPPET_MODEL_DIR = "model", WHIPPET_ALLOWED_URL_HOSTS = "", WHIPPET_METRICS_NAMESPACE = "" })
+    error_message = "The function knows where its model lies, and no endpoint."
+  }
+
+  assert {
+    condition     = aws_lambda_function.this.filename == null && aws_lambda_function.this.s3_bucket == "whippet-test-code" && aws_lambda_function.this.s3_key == "lambda/0123456789abcdef/lambda.zip" && aws_lambda_function.this.source_code_hash == filebase64sha256("tests/fixtures/lambda.zip")
+    error_message = "Lambda takes the package out of S3, and new bytes deploy."
+  }
+}
+
+run "a_condition_on_asking_an_endpoint_needs_one" {
+  command = plan
+
+  variables {
+    endpoint_name    = null
+    invoke_condition = { StringEquals = { "aws:SourceVpc" = ["vpc-1"] } }
+  }
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  expect_failures = [aws_lambda_function.this]
+}
+
 run "function_is_the_decided_one" {
   command = plan
 

@@ -120,7 +120,7 @@ def test_an_environment_creates_what_it_says(plans: Plans, environment: str) -> 
 
 
 def test_prod_shifts_traffic_by_a_canary_that_alarms_roll_back(plans: Plans) -> None:
-    endpoint = planned(plans.of("prod"))["module.endpoint.aws_sagemaker_endpoint.this"]
+    endpoint = planned(plans.of("prod"))["module.endpoint[0].aws_sagemaker_endpoint.this"]
     [deployment] = endpoint["deployment_config"]
     [policy] = deployment["blue_green_update_policy"]
     assert policy["traffic_routing_configuration"][0]["type"] == "CANARY"
@@ -177,6 +177,34 @@ def test_instances_are_between_the_environments_least_and_most(
 ) -> None:
     target = planned(plans.of(environment))["module.autoscaling[0].aws_appautoscaling_target.this"]
     assert (target["min_capacity"], target["max_capacity"]) == (least, most)
+
+
+def test_a_lambda_that_holds_the_model_needs_no_endpoint_and_nothing_of_it(plans: Plans) -> None:
+    plan = plans.of("prod", single_hop=True)
+    assert not any("sagemaker" in kind or "appautoscaling" in kind for kind in types(plan))
+    resources = planned(plan)
+    function = resources["module.lambda.aws_lambda_function.this"]
+    package = resources['module.artifacts.aws_s3_object.this["lambda"]']
+    assert (function["filename"], function["s3_key"]) == (None, package["key"])
+    assert function["memory_size"] == 1769
+    roles = [address for address, after in resources.items() if address.endswith("aws_iam_role.this")]
+    assert roles == ["module.lambda.aws_iam_role.this"]
+    policy = resources["module.lambda.aws_iam_role_policy.this"]["policy"]
+    assert {action for one in json.loads(policy)["Statement"] for action in one["Action"]} == {
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    }
+    alarms = [after for address, after in resources.items() if ".aws_cloudwatch_metric_alarm." in address]
+    assert alarms
+    assert "AWS/SageMaker" not in json.dumps(alarms)
+
+
+def test_single_hop_names_the_script_that_builds_its_package(plans: Plans) -> None:
+    with pytest.raises(tftest.TerraformTestError) as failed:
+        plans.of("dev", single_hop=True, lambda_zip=None)
+    error = " ".join(str(failed.value.cmd_error).replace("│", " ").split())
+    assert "../build/lambda-single-hop-arm64.zip does not exist" in error
+    assert "scripts/build_single_hop.py" in error
 
 
 def test_reserved_concurrency_limits_what_scaling_may_aim_at(plans: Plans) -> None:

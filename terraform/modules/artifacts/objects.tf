@@ -5,6 +5,7 @@ locals {
     for kind, object in {
       models   = { bucket = "models", file = var.model_archive }
       training = { bucket = "code", file = var.training_package }
+      lambda   = { bucket = "code", file = var.lambda_package }
       } : kind => {
       bucket = object.bucket
       file   = object.file
@@ -36,7 +37,7 @@ resource "aws_s3_object" "this" {
 
     precondition {
       condition     = fileexists(each.value.file)
-      error_message = "${each.value.file} does not exist. Build it first: `whippet train DIR` writes the model, `python scripts/build_training.py` the training package."
+      error_message = "${each.value.file} does not exist. Build it first: `whippet train DIR` writes the model, `python scripts/build_training.py` the training package, `python scripts/build_single_hop.py` the Lambda that holds the model."
     }
   }
 }

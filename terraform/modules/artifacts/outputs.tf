@@ -33,6 +33,13 @@ output "training_package_s3_uri" {
   depends_on = [aws_s3_object.this]
 }
 
+output "lambda_package" {
+  description = "Bucket and key of the Lambda's zip, known in the plan; null without lambda_package."
+  value       = one([for kind, object in local.objects : { bucket = local.buckets[object.bucket], key = object.key } if kind == "lambda"])
+
+  depends_on = [aws_s3_object.this]
+}
+
 output "kms_key_arn" {
   description = "ARN of the key that encrypts models, code and data capture; null for S3's own encryption. For an own key it is known only after apply."
   value       = local.kms_key_arn

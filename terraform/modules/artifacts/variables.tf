@@ -42,6 +42,17 @@ variable "training_package" {
   }
 }
 
+variable "lambda_package" {
+  description = "Path of a Lambda's deployment zip that is too large to be sent to Lambda itself (50 MB), as scripts/build_single_hop.py writes it, relative to the folder Terraform runs in. Uploaded under lambda/HASH/ in the code bucket. Null uploads none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.lambda_package == null || endswith(coalesce(var.lambda_package, "-"), ".zip")
+    error_message = "Lambda takes a .zip, as scripts/build_single_hop.py writes it."
+  }
+}
+
 variable "create_kms_key" {
   description = "Create a KMS key, rotated every year, that encrypts models, code and data capture, and that the account's log groups and alarm topics may use. One dollar a month."
   type        = bool

@@ -1,6 +1,6 @@
 locals {
   # SageMaker writes the name in lower case into the ARN. The plan knows this ARN; the endpoint's own it does not.
-  endpoint_arn = "arn:${local.partition}:sagemaker:${local.region}:${local.account}:endpoint/${lower(var.endpoint_name)}"
+  endpoint_arn = var.endpoint_name == null ? null : "arn:${local.partition}:sagemaker:${local.region}:${local.account}:endpoint/${lower(var.endpoint_name)}"
 
   # A key of the same apply has no ARN yet in the plan; its alias it has.
   has_key        = var.kms_key_alias != null ? true : var.kms_key_arn != null
@@ -15,7 +15,7 @@ locals {
   group_arns         = [for id in sort(try(var.vpc.security_group_ids, [])) : "arn:${local.partition}:ec2:${local.region}:${local.account}:security-group/${id}"]
 
   statements = concat(
-    [
+    [for statement in [
       merge(
         {
           Sid      = "AskEndpoint"
@@ -25,6 +25,8 @@ locals {
         },
         { for key in ["Condition"] : key => var.invoke_condition if var.invoke_condition != null },
       ),
+    ] : statement if local.endpoint_arn != null],
+    [
       {
         Sid      = "WriteLogs"
         Effect   = "Allow"
@@ -142,7 +144,7 @@ resource "aws_iam_role" "this" {
 }
 
 resource "aws_iam_role_policy" "this" {
-  name   = "ask-endpoint"
+  name   = var.endpoint_name == null ? "write-logs" : "ask-endpoint"
   role   = aws_iam_role.this.name
   policy = jsonencode({ Version = "2012-10-17", Statement = local.statements })
 }

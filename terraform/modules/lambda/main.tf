@@ -11,6 +11,9 @@ locals {
   function_arn = "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${var.function_name}"
   log_group    = "/aws/lambda/${var.function_name}"
 
+  # scripts/build_single_hop.py puts the model into this folder of the package.
+  answered_by = var.endpoint_name == null ? { WHIPPET_MODEL_DIR = "model" } : { WHIPPET_ENDPOINT_NAME = var.endpoint_name }
+
   # What the function takes of the account's concurrency, and what the account can give: Lambda keeps 100 for functions
   # that reserve nothing. https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html#reserved-and-provisioned
   claimed_concurrency   = max(var.reserved_concurrency, try(local.provisioned.max, 0), 0)
@@ -33,10 +36,12 @@ resource "aws_lambda_function" "this" {
   # checkov:skip=CKV_AWS_272:Signing needs a signing profile of the account; it is the caller's choice (var.code_signing)
   # checkov:skip=CKV_AWS_50:Tracing costs per request and is the caller's choice (enable_xray)
   function_name = var.function_name
-  description   = "Answers with the breed of the dog in a photo, by the SageMaker endpoint ${var.endpoint_name}"
+  description   = "Answers with the breed of the dog in a photo, by ${var.endpoint_name == null ? "the model in its package" : "the SageMaker endpoint ${var.endpoint_name}"}"
   role          = aws_iam_role.this.arn
 
-  filename                = var.package
+  filename                = var.package_s3 == null ? var.package : null
+  s3_bucket               = try(var.package_s3.bucket, null)
+  s3_key                  = try(var.package_s3.key, null)
   source_code_hash        = fileexists(var.package) ? filebase64sha256(var.package) : null
   handler                 = var.handler
   runtime                 = var.runtime
@@ -52,8 +57,7 @@ resource "aws_lambda_function" "this" {
   publish = true
 
   environment {
-    variables = merge(var.environment_variables, {
-      WHIPPET_ENDPOINT_NAME     = var.endpoint_name
+    variables = merge(var.environment_variables, local.answered_by, {
       WHIPPET_ALLOWED_URL_HOSTS = join(",", var.allowed_url_hosts)
       WHIPPET_METRICS_NAMESPACE = var.metrics_namespace
     })
@@ -77,7 +81,12 @@ resource "aws_lambda_function" "this" {
   lifecycle {
     precondition {
       condition     = fileexists(var.package)
-      error_message = "${var.package} does not exist. Build it first: `python scripts/build_lambda.py`."
+      error_message = "${var.package} does not exist. Build it first: `python scripts/${var.endpoint_name == null ? "build_single_hop.py --architecture ${var.architecture}" : "build_lambda.py"}`."
+    }
+
+    precondition {
+      condition     = var.invoke_condition == null || var.endpoint_name != null
+      error_message = "invoke_condition needs endpoint_name: without an endpoint there is nothing to invoke."
     }
 
     precondition {

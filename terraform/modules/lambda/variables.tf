@@ -14,13 +14,22 @@ variable "function_name" {
 }
 
 variable "package" {
-  description = "Path of the deployment zip that scripts/build_lambda.py wrote, relative to the folder Terraform runs in. New bytes deploy; a new date alone does not."
+  description = "Path of the deployment zip that scripts/build_lambda.py wrote, or scripts/build_single_hop.py for a function that holds the model, relative to the folder Terraform runs in. New bytes deploy; a new date alone does not."
   type        = string
 
   validation {
     condition     = endswith(var.package, ".zip")
     error_message = "Lambda takes a .zip, as scripts/build_lambda.py writes it."
   }
+}
+
+variable "package_s3" {
+  description = "Bucket and key of the same zip in S3, out of which Lambda then takes it: one of more than 50 MB cannot be sent otherwise. Null sends the file."
+  type = object({
+    bucket = string
+    key    = string
+  })
+  default = null
 }
 
 variable "handler" {
@@ -43,7 +52,7 @@ variable "runtime" {
 }
 
 variable "architecture" {
-  description = "Processor of the function. arm64 costs a fifth less; the zip holds Python only, so it runs on both."
+  description = "Processor of the function. arm64 costs a fifth less. The zip of scripts/build_lambda.py holds Python only and runs on both; that of scripts/build_single_hop.py is for the one it was built for."
   type        = string
   default     = "arm64"
   nullable    = false
@@ -85,8 +94,8 @@ variable "environment_variables" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for name in keys(var.environment_variables) : can(regex("^[a-zA-Z][a-zA-Z0-9_]+$", name)) && !contains(["WHIPPET_ENDPOINT_NAME", "WHIPPET_ALLOWED_URL_HOSTS", "WHIPPET_METRICS_NAMESPACE"], name)])
-    error_message = "A name has letters, digits and underscores, starting with a letter. WHIPPET_ENDPOINT_NAME, WHIPPET_ALLOWED_URL_HOSTS and WHIPPET_METRICS_NAMESPACE are set by endpoint_name, allowed_url_hosts and metrics_namespace."
+    condition     = alltrue([for name in keys(var.environment_variables) : can(regex("^[a-zA-Z][a-zA-Z0-9_]+$", name)) && !contains(["WHIPPET_ENDPOINT_NAME", "WHIPPET_MODEL_DIR", "WHIPPET_ALLOWED_URL_HOSTS", "WHIPPET_METRICS_NAMESPACE"], name)])
+    error_message = "A name has letters, digits and underscores, starting with a letter. WHIPPET_ENDPOINT_NAME, WHIPPET_MODEL_DIR, WHIPPET_ALLOWED_URL_HOSTS and WHIPPET_METRICS_NAMESPACE are set by endpoint_name, allowed_url_hosts and metrics_namespace."
   }
 
   validation {
@@ -174,11 +183,12 @@ variable "account_concurrency_quota" {
 ################################################################################
 
 variable "endpoint_name" {
-  description = "Name of the SageMaker endpoint that the function asks, in the same account and region: the only one that its role may invoke."
+  description = "Name of the SageMaker endpoint that the function asks, in the same account and region: the only one that its role may invoke. Null for a package that holds the model (scripts/build_single_hop.py), whose role may invoke none."
   type        = string
+  default     = null
 
   validation {
-    condition     = can(regex("^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$", var.endpoint_name))
+    condition     = var.endpoint_name == null || can(regex("^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$", var.endpoint_name))
     error_message = "Give the name of one endpoint: 1 to 63 letters, digits and hyphens, no ARN and no wildcard."
   }
 }

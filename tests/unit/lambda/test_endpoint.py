@@ -92,7 +92,7 @@ def test_what_the_container_says_of_a_photo_is_passed_on(runtime: Runtime, statu
 )
 def test_a_container_that_gives_too_much_away_is_not_quoted(runtime: Runtime, message: str) -> None:
     runtime.replies[:] = [model_error(422, message)]
-    assert problem_of(runtime).detail == "The endpoint cannot read this photo: send another file."
+    assert problem_of(runtime).detail == "The model cannot read this photo: send another file."
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,7 @@ def test_any_event_gets_a_well_formed_answer(config: Config, runtime: Runtime, e
     ("environment", "says"),
     [
         ({}, "WHIPPET_ENDPOINT_NAME"),
+        ({"WHIPPET_ENDPOINT_NAME": "x", "WHIPPET_MODEL_DIR": "model"}, "not both"),
         ({"WHIPPET_ENDPOINT_NAME": "x", "WHIPPET_MAX_PHOTO_BYTES": "-1"}, "WHIPPET_MAX_PHOTO_BYTES"),
         *(
             ({"WHIPPET_ENDPOINT_NAME": "x", "WHIPPET_ALLOWED_URL_HOSTS": host}, "WHIPPET_ALLOWED_URL_HOSTS")

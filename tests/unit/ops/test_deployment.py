@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from whippet import deployment as deployments
-from whippet.deployment import Deployment, deploy
+from whippet.deployment import ENVIRONMENTS, Deployment, LambdaPlatform, build, deploy
 from whippet.errors import WhippetError
 from whippet.project import Project
 
@@ -15,7 +15,13 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    (tmp_path / "terraform").mkdir()
+    """A checkout whose Terraform has the variables that a deployment asks for, and nothing else."""
+    (tmp_path / "terraform" / "envs").mkdir(parents=True)
+    (tmp_path / "terraform" / "variables.tf").write_text(
+        'variable "single_hop" {\n  default = false\n}\nvariable "lambda_architecture" {\n  default = "arm64"\n}\n'
+    )
+    for environment in ENVIRONMENTS:
+        (tmp_path / "terraform" / "envs" / f"{environment}.tfvars").touch()
     return Project(tmp_path)
 
 
@@ -48,6 +54,23 @@ def test_only_the_local_environment_is_pointed_at_local_aws(project: Project) ->
     assert local[0] == "-var-file=envs/local.tfvars"
     assert "local_aws_url=http://127.0.0.1:5000" in local
     assert not any("local_aws_url" in argument for argument in Deployment(project, "prod").variables(project.model))
+
+
+def test_a_lambda_that_holds_the_model_gets_a_package_of_its_own_for_its_processor(project: Project) -> None:
+    for environment in ("local", "prod"):
+        (project.terraform / "envs" / f"{environment}.tfvars").write_text("single_hop = true\n")
+    dev, prod, local = (Deployment(project, environment) for environment in ("dev", "prod", "local"))
+    assert (dev.single_hop, prod.single_hop) == (None, LambdaPlatform("arm64"))
+    assert local.single_hop == LambdaPlatform.of_this_machine()
+    assert f"lambda_zip={project.build}/lambda.zip" in dev.variables(project.model)
+    assert f"lambda_zip={project.build}/lambda-single-hop-prod.zip" in prod.variables(project.model)
+
+
+def test_a_failed_build_tells_the_scripts_own_line(project: Project) -> None:
+    (project.terraform / "envs" / "dev.tfvars").write_text("single_hop = true\n")
+    (project.root / "scripts").symlink_to(Path(__file__).parents[3] / "scripts")
+    with pytest.raises(WhippetError, match=r"build_single_hop.py failed: .*no model at .*whippet train"):
+        build(Deployment(project, "dev"), project.model)
 
 
 def test_deploying_without_a_model_says_how_to_get_one(project: Project) -> None:

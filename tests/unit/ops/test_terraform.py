@@ -170,3 +170,15 @@ def test_an_interrupt_lets_terraform_write_its_state_and_release_its_lock(stack:
     assert not list(state.glob(".terraform.tfstate.lock.info"))
     names = {item["name"] for item in json.loads((state / "terraform.tfstate").read_text())["resources"]}
     assert "first" in names
+
+
+def test_variables_have_the_values_that_a_command_would_see(tmp_path: Path) -> None:
+    (tmp_path / "variables.tf").write_text("".join(f'variable "{name}" {{\n  default = 0\n}}\n' for name in "abcd"))
+    (tmp_path / "main.tf").write_text('data "aws_region" "this" {}\n')  # the provider of which is not installed
+    (tmp_path / "own.auto.tfvars").write_text("b = 1\n")
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "dev.tfvars").write_text('c = ["x"]\n')
+    root = Terraform(tmp_path, env=environment(tmp_path, TF_VAR_d="two"))
+    assert root.variables("a", "b", "c", "d", options=["-var-file=envs/dev.tfvars"]) == [0, 1, ["x"], "two"]
+    with pytest.raises(TerraformError, match=r"none\.tfvars"):
+        root.variables("a", options=["-var-file=envs/none.tfvars"])

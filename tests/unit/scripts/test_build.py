@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -82,7 +83,7 @@ def test_the_zip_runs_where_only_the_lambda_runtimes_packages_are(tmp_path: Path
     (packages / "six.py").symlink_to(Path(six.__file__))
     script = (
         "import sys; sys.path[:0] = sys.argv[1:]\n"
-        "import whippet_lambda.fetch, whippet_lambda.handler as h; print(h.__file__)\n"
+        "import whippet_lambda.bundled, whippet_lambda.fetch, whippet_lambda.handler as h; print(h.__file__)\n"
         "class C: aws_request_id = function_name = 'c'; get_remaining_time_in_millis = staticmethod(lambda: 30000)\n"
         "print(h.handler({}, C)['statusCode'])\n"
         "print(*sorted(name for name in sys.modules if name.startswith('whippet')))"
@@ -168,6 +169,30 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(script: str, tmp_path:
     assert str(tmp_path / "file") in done.stderr
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", [*SCRIPTS, "build_single_hop.py"])
 def test_help_has_an_example(script: str) -> None:
-    assert f"python scripts/{script} --out" in run(script, "--help").stdout
+    assert f"example: python scripts/{script} --" in " ".join(run(script, "--help").stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ({}, "holds no model.json"),
+        ({"model.json": b"[]"}, "is no model archive"),
+        ({"model.json": b'{"weights": {"openvino": "model.xml"}}'}, "no ONNX weights: pip install"),
+        ({"model.json": b'{"weights": {"onnx": "model.onnx"}}'}, "holds no model.onnx"),
+    ],
+)
+def test_a_model_that_a_lambda_cannot_hold_is_one_clear_line(
+    members: dict[str, bytes], says: str, tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    done = run("build_single_hop.py", "--model", str(tmp_path / "model.tar.gz"), "--out", str(tmp_path / "out.zip"))
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out.zip").exists()

@@ -8,18 +8,26 @@ import time
 import traceback
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from whippet_lambda import event as events
 from whippet_lambda import photo as photos
 from whippet_lambda.config import Config, ConfigError
 from whippet_lambda.deadline import Deadline
-from whippet_lambda.endpoint import Endpoint
 from whippet_lambda.metrics import embedded
 from whippet_lambda.problem import Problem
 
 #: Turns an event into predictions until a deadline, and notes what the log may say of it.
 Predict = Callable[[Any, Deadline, dict[str, Any]], dict[str, Any]]
+
+
+class Classifier(Protocol):
+    """What answers for photos."""
+
+    def invoke(
+        self, photo: bytes, content_type: str, top_k: int | None, deadline: Deadline, on_retry: Callable[[], None]
+    ) -> dict[str, Any]:
+        """Asks about one photo; see `whippet_lambda.endpoint.Endpoint.invoke`."""
 
 
 def answer(event: Any, context: Any, predict: Predict, metrics_namespace: str = "") -> dict[str, Any]:
@@ -52,8 +60,8 @@ def answer(event: Any, context: Any, predict: Predict, metrics_namespace: str = 
     return {"statusCode": int(status), "headers": headers, "body": json.dumps(body)}
 
 
-def predictor(config: Config, endpoint: Endpoint) -> Predict:
-    """Gets the photo that an event names and asks the endpoint about it; raises Problem where that does not succeed."""
+def predictor(config: Config, classifier: Classifier) -> Predict:
+    """Gets the photo that an event names and asks about it; raises Problem where that does not succeed."""
 
     def predict(event: Any, deadline: Deadline, facts: dict[str, Any]) -> dict[str, Any]:
         request = events.parse(event)
@@ -64,7 +72,7 @@ def predictor(config: Config, endpoint: Endpoint) -> Predict:
         def note_retry() -> None:
             facts["retries"] = facts.get("retries", 0) + 1
 
-        return endpoint.invoke(photo, photos.content_type(photo), request.top_k, deadline, note_retry)
+        return classifier.invoke(photo, photos.content_type(photo), request.top_k, deadline, note_retry)
 
     return predict
 
@@ -75,9 +83,10 @@ def not_set_up(error: ConfigError) -> Predict:
     An exception while Lambda loads the function would show its stack trace to the caller instead.
     """
     detail = f"The function is not set up. {error}"
+    cause = f"{error} {error.__cause__ or ''}".strip()
 
     def predict(event: Any, deadline: Deadline, facts: dict[str, Any]) -> dict[str, Any]:
-        raise Problem(HTTPStatus.BAD_GATEWAY, detail)
+        raise Problem(HTTPStatus.BAD_GATEWAY, detail, cause=cause)
 
     return predict
 

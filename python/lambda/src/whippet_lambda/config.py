@@ -29,29 +29,35 @@ class Config(NamedTuple):
     """What the environment says.
 
     Attributes:
-        endpoint_name: The SageMaker endpoint to ask.
+        endpoint_name: The SageMaker endpoint to ask; empty where the model lies in the package.
         allowed_url_hosts: Hosts that `{"url": ...}` events may name, each a name or "*." and a domain; none means that
             such events are refused.
         max_photo_bytes: The largest photo that is passed on.
         metrics_namespace: Of the CloudWatch metrics in the log; an empty one means none.
+        model_dir: The model's folder in the package; empty where an endpoint is asked.
     """
 
     endpoint_name: str
     allowed_url_hosts: frozenset[str] = frozenset()
     max_photo_bytes: int = MAX_ENDPOINT_BYTES
     metrics_namespace: str = ""
+    model_dir: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Config:
-        """Reads WHIPPET_ENDPOINT_NAME, _ALLOWED_URL_HOSTS, _MAX_PHOTO_BYTES and _METRICS_NAMESPACE.
+        """Reads WHIPPET_ENDPOINT_NAME or _MODEL_DIR, _ALLOWED_URL_HOSTS, _MAX_PHOTO_BYTES and _METRICS_NAMESPACE.
 
         Raises:
-            ConfigError: The endpoint's name is missing, a host or namespace is not one, or the size is not a whole
-                number above 0.
+            ConfigError: There is neither endpoint nor model or both, a host or namespace is not one, or the size is
+                not a whole number above 0.
         """
         name = environment.get("WHIPPET_ENDPOINT_NAME", "").strip()
-        if not name:
-            raise ConfigError("Set WHIPPET_ENDPOINT_NAME to the name of the SageMaker endpoint.")
+        model_dir = environment.get("WHIPPET_MODEL_DIR", "").strip()
+        if bool(name) == bool(model_dir):
+            raise ConfigError(
+                "Set WHIPPET_ENDPOINT_NAME to the name of the SageMaker endpoint, or WHIPPET_MODEL_DIR to the model's "
+                "folder in the package, and not both."
+            )
         listed = environment.get("WHIPPET_ALLOWED_URL_HOSTS", "").split(",")
         hosts = frozenset(host.strip().lower() for host in listed if host.strip())
         for host in sorted(hosts):
@@ -70,4 +76,5 @@ class Config(NamedTuple):
             allowed_url_hosts=hosts,
             max_photo_bytes=min(int(size), MAX_ENDPOINT_BYTES),
             metrics_namespace=namespace,
+            model_dir=model_dir,
         )

@@ -173,7 +173,7 @@ def refusal(status: int, error_type: str, body: bytes) -> Problem:
         if original in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             return throttled(cause)
         if original in (400, 413, 415, 422):
-            return Problem(HTTPStatus(original), _detail(str(document.get("OriginalMessage", ""))), cause=cause)
+            return Problem(HTTPStatus(original), detail(str(document.get("OriginalMessage", ""))), cause=cause)
         if original == 0 and "timed out" in cause:  # what SageMaker says when the container does not answer in 60 s
             return too_slow(WAITING_FOR, cause)
         return failed(cause)
@@ -195,12 +195,12 @@ def failed(cause: str) -> Problem:
     )
 
 
-def _detail(message: str) -> str:
-    """The container's own sentence where it is one for callers."""
-    detail = _object(message.encode()).get("detail")
-    if isinstance(detail, str) and 0 < len(detail) <= 300 and detail.isprintable() and not INTERNAL.search(detail):
-        return detail
-    return "The endpoint cannot read this photo: send another file."
+def detail(message: str) -> str:
+    """The own sentence of the container's problem document where it is one for callers."""
+    told = _object(message.encode()).get("detail")
+    if isinstance(told, str) and 0 < len(told) <= 300 and told.isprintable() and not INTERNAL.search(told):
+        return told
+    return "The model cannot read this photo: send another file."
 
 
 def _read(body: bytes) -> dict[str, Any]:

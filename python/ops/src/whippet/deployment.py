@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 from botocore.config import Config
@@ -112,32 +113,78 @@ class Deployment:
             config=config,
         )
 
+    @property
+    def settings(self) -> str:
+        """The option of Terraform that names the environment's file of variables."""
+        return f"-var-file=envs/{self.environment}.tfvars"
+
+    @cached_property
+    def single_hop(self) -> LambdaPlatform | None:
+        """What a Lambda that holds the model itself runs on; None where an endpoint serves the model.
+
+        Raises:
+            TerraformError: Terraform refuses the environment's variables.
+        """
+        single_hop, architecture = self.terraform.variables(
+            "single_hop", "lambda_architecture", options=[self.settings]
+        )
+        if not single_hop:
+            return None
+        return LambdaPlatform.of_this_machine() if self.is_local else LambdaPlatform(architecture)
+
+    @property
+    def lambda_zip(self) -> Path:
+        """The Lambda's deployment zip."""
+        return self.project.single_hop_zip(self.environment) if self.single_hop else self.project.lambda_zip
+
     def variables(self, model: Path) -> list[str]:
         """The arguments that give the root module its variables."""
         paths = {
             "model_archive": model,
-            "lambda_zip": self.project.lambda_zip,
+            "lambda_zip": self.lambda_zip,
             "training_package": self.project.training_package,
         }
         values = {name: str(path.resolve()) for name, path in paths.items()}
         if self.is_local:
             values["local_aws_url"] = local_aws.url(self.port)
         return [
-            f"-var-file=envs/{self.environment}.tfvars",
+            self.settings,
             *(argument for name, value in values.items() for argument in ("-var", f"{name}={value}")),
         ]
 
 
-def build(project: Project) -> None:
+class LambdaPlatform(NamedTuple):
+    """What the compiled packages of a Lambda's zip are for.
+
+    Attributes:
+        architecture: the processor, as Lambda names it.
+        runtime: the Python, as Lambda names it; None for that of the Terraform.
+    """
+
+    architecture: str
+    runtime: str | None = None
+
+    @classmethod
+    def of_this_machine(cls) -> LambdaPlatform:
+        """This Python on this processor, which local AWS runs functions with."""
+        machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+        return cls(machine, f"python{sys.version_info.major}.{sys.version_info.minor}")
+
+
+def build(deployment: Deployment, model: Path) -> None:
     """Builds the Lambda zip and the training package.
 
     Raises:
         WhippetError: with the build script's own line.
     """
-    for script in ("build_lambda.py", "build_training.py"):
-        done = subprocess.run(
-            [sys.executable, str(project.root / "scripts" / script)], capture_output=True, text=True, check=False
-        )
+    function = ["build_lambda.py"]
+    if deployment.single_hop:
+        architecture, runtime = deployment.single_hop
+        function = ["build_single_hop.py", "--model", str(model), "--architecture", architecture]
+        function += ["--runtime", runtime] if runtime else []
+    for script, *options in ([*function, "--out", str(deployment.lambda_zip)], ["build_training.py"]):
+        command = [sys.executable, str(deployment.project.root / "scripts" / script), *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise WhippetError(f"scripts/{script} failed: {done.stderr.strip()}")
 
@@ -162,10 +209,10 @@ def deploy(deployment: Deployment, model: Path, confirm: Callable[[str], bool], 
             f"There is no model at {model}: train one with `whippet train DIR`, or name it with --model."
         )
     terraform = deployment.terraform
-    build(deployment.project)
     if deployment.is_local:
         use_running_local_aws(deployment)
     terraform.init()
+    build(deployment, model)
     variables = deployment.variables(model)
     if deployment.is_local:
         seconds = _apply(terraform, variables, console)
@@ -238,7 +285,7 @@ def destroy(deployment: Deployment, confirm: Callable[[str], bool], console: Con
     if not deployment.is_local and not confirm("This will destroy:\n  " + "\n  ".join(resources_before)):
         raise WhippetError("Nothing was changed.")
     # Destroying needs no archive, but the variables that name one are still evaluated: leave them at their defaults.
-    variables = [f"-var-file=envs/{deployment.environment}.tfvars"]
+    variables = [deployment.settings]
     if deployment.is_local:
         local_aws.up(deployment.port)  # what was deployed is on disk where it does not run
         variables += ["-var", f"local_aws_url={local_aws.url(deployment.port)}"]

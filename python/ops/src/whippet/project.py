@@ -34,6 +34,10 @@ class Project:
         """The Lambda's deployment zip."""
         return self.build / "lambda.zip"
 
+    def single_hop_zip(self, environment: str) -> Path:
+        """The deployment zip of an environment's Lambda that holds the model itself."""
+        return self.build / f"lambda-single-hop-{environment}.zip"
+
     @property
     def training_package(self) -> Path:
         """The training package for EC2 and SageMaker."""

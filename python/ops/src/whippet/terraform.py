@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -138,14 +139,19 @@ class Terraform:
             f"into {implied_mirrors(self.env, self.folder)[-2]} and try again."
         )
 
-    def run(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, *args: str, check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Runs a Terraform command to its end and returns what it printed.
+
+        Args:
+            args: of the command line.
+            check: whether an error of the command is raised.
+            text: what the command reads; by default nothing.
 
         Raises:
             TerraformError: the command ended with an error (unless `check` is false), or Terraform is not installed.
         """
-        with self._start(*args) as process:
-            stdout, stderr = _finish(process, process.communicate)
+        with self._start(*args, stdin=subprocess.DEVNULL if text is None else subprocess.PIPE) as process:
+            stdout, stderr = _finish(process, lambda: process.communicate(text))
         done = subprocess.CompletedProcess(args, process.returncode, stdout, stderr)
         if check and done.returncode != 0:
             raise TerraformError(_failure(args[0], done))
@@ -179,6 +185,28 @@ class Terraform:
             detail = "\n".join(errors) or f"exit code {process.returncode}"
             raise TerraformError(f"terraform {args[0]} failed: {detail}")
 
+    def variables(self, *names: str, options: Iterable[str] = ()) -> list[Any]:
+        """Values of the root module's variables, wherever they are set.
+
+        Nothing but the variables is loaded: the provider alone would take two seconds.
+
+        Args:
+            names: of the variables.
+            options: such as `-var-file=FILE`.
+
+        Raises:
+            TerraformError: a value is missing or refused.
+        """
+        expression = f"jsonencode([{', '.join(f'var.{name}' for name in names)}])"
+        with tempfile.TemporaryDirectory(prefix="whippet-variables-") as folder:
+            for path in self.folder.resolve().iterdir():
+                if path.name in ("variables.tf", "envs") or ".tfvars" in path.suffixes:
+                    Path(folder, path.name).symlink_to(path)
+            alone = Terraform(Path(folder), env=self.env)
+            printed = alone.run("console", "-no-color", *options, text=f"{expression}\n").stdout
+        values: list[Any] = json.loads(json.loads(printed))
+        return values
+
     def output(self) -> dict[str, Any]:
         """The root module's outputs; empty where nothing is deployed."""
         return {name: item["value"] for name, item in json.loads(self.run("output", "-json").stdout).items()}
@@ -188,14 +216,14 @@ class Terraform:
         listed = self.run("state", "list", check=False)
         return [line for line in listed.stdout.splitlines() if not line.startswith("data.") and ".data." not in line]
 
-    def _start(self, *args: str) -> subprocess.Popen[str]:
+    def _start(self, *args: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
         executable = shutil.which("terraform", path=self.env.get("PATH"))
         if executable is None:
             raise TerraformError("Terraform is not installed: install version 1.9 or newer and put it on the PATH.")
         return subprocess.Popen(
             [executable, f"-chdir={self.folder}", *args],
             env=self.env,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if "-json" in args and args[0] != "output" else subprocess.PIPE,
             text=True,
