@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
+import openvino
 import typer
 import uvloop
 from rich import box
@@ -39,6 +40,7 @@ CONCURRENCIES = (1, 8, 64)
 MIN_AGREEMENT = 0.99
 SEARCH_S = 3.0
 OURS = "whippet_serving"
+BFLOAT16 = "whippet_serving, bfloat16"
 RAW = "raw loop"
 
 console = Console(width=None if sys.stdout.isatty() else 120)  # a file or a log has no width of its own
@@ -99,6 +101,20 @@ def unpack(model: Path, folder: Path) -> Path:
     return folder
 
 
+class Raw(NamedTuple):
+    """What the raw loop is measured with.
+
+    Attributes:
+        loops: Photos on all cores.
+        one_at_a_time: A photo on all cores.
+        url: The server that answers at once.
+    """
+
+    loops: ceiling.Loops
+    one_at_a_time: ceiling.Loops
+    url: str
+
+
 def choose(peer: Peer, commands: Path, model: Path, work: Path, photos: Sequence[bytes]) -> dict[str, Any]:
     """Try a peer's configurations, and return the one that answers most at 8 callers.
 
@@ -121,13 +137,15 @@ def choose(peer: Peer, commands: Path, model: Path, work: Path, photos: Sequence
 
 
 def measure(
-    sides: Sequence[Side], photos: Sequence[bytes], seconds: float, rounds: int, raw: ceiling.Loops | None, url: str
-) -> dict[str, dict[int, list[dict[str, float]]]]:
+    sides: Sequence[Side], photos: Sequence[bytes], seconds: float, rounds: int, raw: Raw | None
+) -> tuple[dict[str, dict[int, list[dict[str, float]]]], list[dict[str, float]]]:
     """Load each side in turn, in every round at every concurrency, and then the raw loop at this server's rate.
 
     Returns:
-        Per side and concurrency the figures of each round.
+        Per side and concurrency the figures of each round; and those of the raw loop with one photo at a time, measured
+        right after this server with one caller.
     """
+    alone = []
     names = [side.name for side in sides] + ([RAW] if raw else [])
     figures: dict[str, dict[int, list[dict[str, float]]]] = {
         name: {concurrency: [] for concurrency in CONCURRENCIES} for name in names
@@ -139,13 +157,15 @@ def measure(
                 figures[side.name][concurrency].append({**load.figures(), "memory_mb": resident_mb(side.pid)})
                 rate = load.figures()["rps"]
                 console.print(f"round {round_ + 1}, {concurrency} callers, {side.name}: {rate:.1f} requests/s")
+                if raw and side.name == OURS and concurrency == 1:
+                    alone.append(ceiling.measure_alone(raw.one_at_a_time, seconds).figures())
             if raw:
                 rate = figures[OURS][concurrency][-1]["rps"]
-                load = ceiling.measure(raw, url, photos, concurrency, seconds, rate)
+                load = ceiling.measure(raw.loops, raw.url, photos, concurrency, seconds, rate)
                 figures[RAW][concurrency].append(load.figures())
                 rate = load.figures()["rps"]
                 console.print(f"round {round_ + 1}, {concurrency} callers, {RAW}: {rate:.1f} photos/s")
-    return figures
+    return figures, alone
 
 
 def summarise(figures: dict[str, dict[int, list[dict[str, float]]]]) -> dict[str, Any]:
@@ -207,7 +227,8 @@ def markdown(report: dict[str, Any]) -> str:
             "",
             f"One photo at a time, the raw loop takes {latency['p50_ms']['median']:.1f} ms (median; "
             f"{latency['p50_ms']['min']:.1f}-{latency['p50_ms']['max']:.1f} over the rounds), the server "
-            f"{ours:.1f} ms: {ours / latency['p50_ms']['median']:.2f} x."
+            f"{ours:.1f} ms: {latency['ratio']['median']:.2f} x "
+            f"({latency['ratio']['min']:.2f}-{latency['ratio']['max']:.2f})."
             if latency
             else "Without the raw loop.",
             "",
@@ -248,7 +269,7 @@ def run(
             peer.name: choose(peer, commands[peer.name], folder, work / f"{number}", photos)
             for number, peer in enumerate(peers)
         }
-        raw, raw_kind, url, raw_latency = None, None, "", {}
+        raw = None
         if Peers.CEILING not in without:
             url = stack.enter_context(ceiling.instant_server(work / "instant"))
             rates = {}
@@ -258,9 +279,15 @@ def run(
                 console.print(f"raw loop, {kind}: {rates[kind]:.1f} photos/s")
             raw_kind = max(rates, key=rates.__getitem__)
             settings[RAW] = {"in": raw_kind}
-            raw = stack.enter_context(ceiling.loops(folder, work / "photos", raw_kind))
-            alone = stack.enter_context(ceiling.loops(folder, work / "photos", "one at a time"))
+            raw = Raw(
+                stack.enter_context(ceiling.loops(folder, work / "photos", raw_kind)),
+                stack.enter_context(ceiling.loops(folder, work / "photos", "one at a time")),
+                url,
+            )
         sides = [stack.enter_context(whippet.serve(model, work / "whippet"))]
+        if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            options = ("--precision", "bfloat16")
+            sides.append(stack.enter_context(whippet.serve(model, work / "bfloat16", BFLOAT16, *options)))
         for number, peer in enumerate(peers):
             serving = peer.serve(commands[peer.name], folder, work / f"{number}" / "best", **settings[peer.name])
             sides.append(stack.enter_context(serving))
@@ -271,10 +298,16 @@ def run(
             raise BenchmarkError(
                 f"{worst} agrees on {agreement[worst]:.1%} of the photos only: the servers do not do the same work."
             )
-        figures = measure(sides, photos, seconds, rounds, raw, url)
-        if raw:
-            alone_figures = [ceiling.measure_alone(alone, seconds).figures() for _ in range(rounds)]
-            raw_latency = {key: _bench.spread(f[key] for f in alone_figures) for key in ("rps", "p50_ms", "p99_ms")}
+        figures, alone = measure(sides, photos, seconds, rounds, raw)
+        ours = [figure["p50_ms"] for figure in figures[OURS][1]]
+        raw_latency = (
+            {
+                "p50_ms": _bench.spread(figure["p50_ms"] for figure in alone),
+                "ratio": _bench.spread(one / other["p50_ms"] for one, other in zip(ours, alone, strict=True)),
+            }
+            if raw
+            else {}
+        )
         document = json.loads((folder / "model.json").read_text())
     report = {
         "figures": summarise(figures),

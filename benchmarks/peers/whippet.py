@@ -12,10 +12,10 @@ from peers.process import free_ports, started
 
 
 @contextmanager
-def serve(model: Path, work: Path) -> Iterator[Side]:
-    """Run whippet_serving with the settings it has by itself."""
+def serve(model: Path, work: Path, name: str = "whippet_serving", *options: str) -> Iterator[Side]:
+    """Run whippet_serving with the settings it has by itself, or with options."""
     [port] = free_ports(1)
-    command = [sys.executable, "-m", "whippet_serving", "--model", model.resolve(), "--port", str(port)]
+    command = [sys.executable, "-m", "whippet_serving", "--model", model.resolve(), "--port", str(port), *options]
     url = f"http://127.0.0.1:{port}"
-    with started("whippet_serving", command, work, f"{url}/ping", {}) as pid:
-        yield Side("whippet_serving", f"{url}/invocations", lambda answer: str(answer["predictions"][0]["label"]), pid)
+    with started(name, command, work, f"{url}/ping", {}) as pid:
+        yield Side(name, f"{url}/invocations", lambda answer: str(answer["predictions"][0]["label"]), pid)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino
 import pytest
 
 from support.signals import signal_stack
 from whippet_serving import engine as engine_module
 from whippet_serving.archive import ModelError, read_archive
 from whippet_serving.engine import Engine, EngineChoice, EngineSettings, load_engine
+from whippet_serving.networks import Precision
 
 ENGINES = [EngineChoice.OPENVINO, EngineChoice.ONNX, EngineChoice.TORCH]
 PHOTO = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -184,6 +186,23 @@ def test_measures_nothing_where_all_is_fixed(
 
     assert engine.callers == 3
     assert re.fullmatch(rf"Engine: {choice}, 4 threads, 3 at once, [\d.]+ ms alone", caplog.records[-1].getMessage())
+
+
+def test_computes_in_bfloat16_where_the_processor_has_it_and_says_where_not(
+    tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = load(tiny_model, EngineChoice.AUTO, threads=2, precision=Precision.BFLOAT16)
+    rough, exact = engine(PHOTO, True), load(tiny_model, EngineChoice.OPENVINO, threads=2)(PHOTO, True)
+    np.testing.assert_allclose(rough, exact, rtol=0.05, atol=0.05)
+    has_bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert (bool((rough != exact).any()), len(warned)) == ((True, 0) if has_bfloat16 else (False, 1))
+
+
+@pytest.mark.parametrize("choice", [EngineChoice.ONNX, EngineChoice.TORCH])
+def test_refuses_bfloat16_of_an_engine_without_it(tiny_model: Path, choice: EngineChoice) -> None:
+    with pytest.raises(ModelError, match="choose --engine openvino"):
+        load(tiny_model, choice, precision=Precision.BFLOAT16)
 
 
 def test_refuses_an_openvino_model_without_its_bin(model_copy: Path) -> None:

@@ -18,9 +18,8 @@ import numpy.typing as npt
 
 from whippet_serving.archive import Archive, ModelError
 from whippet_serving.batching import Batched
-from whippet_serving.networks import Network, OnnxNetwork, OpenVINONetwork, Runner, TorchNetwork
+from whippet_serving.networks import Network, OnnxNetwork, OpenVINONetwork, Precision, Runner, TorchNetwork
 from whippet_serving.photo import Pixels
-from whippet_serving.preprocessing import Preprocessing
 from whippet_serving.warm_up import MARGIN, Tuned, tune
 
 Logits = npt.NDArray[np.float32]
@@ -74,6 +73,7 @@ class EngineSettings:
         batch: How many photos may go in one call; 1 for no batches.
         batch_window_s: How long a batch waits for more photos.
         warm_up_s: How long is measured at most, beside loading; with 0 nothing is.
+        precision: What the network computes in; bfloat16 is OpenVINO's alone.
     """
 
     choice: EngineChoice = EngineChoice.AUTO
@@ -82,12 +82,13 @@ class EngineSettings:
     batch: int | None = None
     batch_window_s: float = 0.0
     warm_up_s: float = 0.3
+    precision: Precision = Precision.FLOAT32
 
 
 class _Kind(NamedTuple):
     format: str
     package: str
-    load: Callable[[Path, Preprocessing, int], Network]
+    load: Callable[..., Network]
 
 
 _ENGINES: dict[EngineChoice, _Kind] = {
@@ -121,18 +122,19 @@ def load_engine(archive: Archive, settings: EngineSettings) -> Engine:
         settings: What is not to be measured.
 
     Raises:
-        ModelError: If no engine fits the archive and this installation, or the weights do not fit model.json.
+        ModelError: If no engine fits the archive, this installation and the precision, or the weights do not fit
+            model.json.
     """
     threads = settings.threads or available_cores()
     until = time.perf_counter() + settings.warm_up_s
     tuned: dict[EngineChoice, Tuned] = {}
-    candidates = _candidates(archive, settings.choice)
+    candidates = _candidates(archive, _wanted(settings))
     best = candidates[-1]
     for name in candidates:
         if tuned and time.perf_counter() >= until:
             break
         start = time.perf_counter()
-        network = _load(name, archive, threads)
+        network = _load(name, archive, threads, settings.precision)
         until += 0.0 if tuned else time.perf_counter() - start  # loading the first is no measurement
         if name is EngineChoice.TORCH and name is not candidates[-1] and not network.batches:
             continue  # there is a GPU, but this PyTorch cannot use it
@@ -156,6 +158,14 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _wanted(settings: EngineSettings) -> EngineChoice:
+    if settings.precision is Precision.FLOAT32:
+        return settings.choice
+    if settings.choice in (EngineChoice.AUTO, EngineChoice.OPENVINO):
+        return EngineChoice.OPENVINO
+    raise ModelError(f"{settings.choice} does not compute in {settings.precision}: choose --engine openvino")
+
+
 def _candidates(archive: Archive, choice: EngineChoice) -> list[EngineChoice]:
     wanted = list(_ENGINES) if choice is EngineChoice.AUTO else [choice]
     fitting = [name for name in wanted if _ENGINES[name].format in archive.weights]
@@ -171,15 +181,16 @@ def _candidates(archive: Archive, choice: EngineChoice) -> list[EngineChoice]:
     return [EngineChoice.TORCH, *others] if _GPU.exists() else others
 
 
-def _load(name: EngineChoice, archive: Archive, threads: int) -> Network:
+def _load(name: EngineChoice, archive: Archive, threads: int, precision: Precision) -> Network:
     kind = _ENGINES[name]
+    options = {} if precision is Precision.FLOAT32 else {"precision": precision}  # OpenVINO's alone
     weights = archive.weights_file(kind.format)
     try:
         importlib.import_module(kind.package)
     except Exception as error:
         raise ModelError(f"{kind.package} is installed, but cannot be imported: {_last_line(error)}") from error
     try:
-        return kind.load(weights, archive.preprocessing, threads)
+        return kind.load(weights, archive.preprocessing, threads, **options)
     except (RuntimeError, ValueError) as error:  # what the libraries raise for files they cannot take
         raise _cannot_load(weights, error) from error
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from whippet_serving.preprocessing import Preprocessing
+
+logger = logging.getLogger("whippet_serving")
 
 Pixels = npt.NDArray[np.uint8]
 """RGB pixels of photos [photos, crop, crop, 3]."""
@@ -26,6 +30,17 @@ Runner = Callable[[Pixels], Logits]
 
 HALF_TOLERANCE = 0.005
 """Largest difference of a softmax score at which a GPU computes in half precision."""
+
+
+class Precision(StrEnum):
+    """What a network computes in.
+
+    bfloat16 takes half the time where a processor has it, and moves scores in their second digit: of 1,271 dog photos
+    two got another first answer.
+    """
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
 
 
 class Network(Protocol):
@@ -59,12 +74,26 @@ class OpenVINONetwork:
     batches = False
     divides = True
 
-    def __init__(self, weights: Path, preprocessing: Preprocessing, threads: int) -> None:
+    def __init__(
+        self,
+        weights: Path,
+        preprocessing: Preprocessing,
+        threads: int,
+        precision: Precision = Precision.FLOAT32,
+    ) -> None:
         import openvino
 
         self._threads = threads
         self._preprocessing = preprocessing
-        self._model = openvino.Core().read_model(weights)
+        core = openvino.Core()
+        self._model = core.read_model(weights)
+        # in f32, as training computed: by default OpenVINO takes bf16 where the processor has it, and scores move
+        self._precision = "f32"
+        if precision is Precision.BFLOAT16:
+            if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+                self._precision = "bf16"
+            else:
+                logger.warning("This processor has no bfloat16: the network computes in float32")
 
     def runner(self, streams: int, batch: int) -> Runner:
         """See `Network`."""
@@ -74,8 +103,11 @@ class OpenVINONetwork:
         graph = self._model.clone()
         # a fixed shape lets OpenVINO plan its memory once
         graph.reshape([openvino.Dimension(1, batch) if batch > 1 else 1, 3, side, side])
-        # in f32, as training computed: by default OpenVINO takes bf16 where the processor has it, and scores move
-        settings = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": self._threads, "INFERENCE_PRECISION_HINT": "f32"}
+        settings = {
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": self._threads,
+            "INFERENCE_PRECISION_HINT": self._precision,
+        }
         model = _compiled(_normalising(graph, self._preprocessing), settings)
         own = threading.local()
 
