@@ -25,6 +25,7 @@ from whippet_serving.app import Limits, Service, create_app
 from whippet_serving.archive import read_archive
 from whippet_serving.classifier import Classifier
 from whippet_serving.engine import Engine, EngineChoice, EngineSettings, Logits, load_engine
+from whippet_serving.networks import Precision
 from whippet_serving.photo import Pixels, preprocess
 
 
@@ -48,7 +49,9 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 def service(model: Path, engine: Engine | None, executor: ThreadPoolExecutor, limits: Limits) -> Service:
     """A service that decodes in this process."""
     archive = read_archive(model)
-    engine = engine or load_engine(archive, EngineSettings(EngineChoice.OPENVINO, threads=1))
+    engine = engine or load_engine(
+        archive, EngineSettings(EngineChoice.OPENVINO, threads=1, precision=Precision.FLOAT32)
+    )
     decode = partial(preprocess, preprocessing=archive.preprocessing)
     return Service(Classifier(archive, engine, decode), executor, limits)
 
@@ -296,7 +299,9 @@ def test_refuses_requests_for_many_photos_that_it_cannot_take_apart(
 
 
 def test_fails_only_the_photo_that_the_model_fails_on(tiny_model: Path, executor: ThreadPoolExecutor) -> None:
-    real = load_engine(read_archive(tiny_model), EngineSettings(EngineChoice.OPENVINO, threads=1))
+    real = load_engine(
+        read_archive(tiny_model), EngineSettings(EngineChoice.OPENVINO, threads=1, precision=Precision.FLOAT32)
+    )
 
     class Flawed:
         name = "flawed"
@@ -314,6 +319,22 @@ def test_fails_only_the_photo_that_the_model_fails_on(tiny_model: Path, executor
 
     assert [answer.get("status", 200) for answer in answers] == [200, 500, 200]
     assert "secret" not in answers[1]["detail"]
+
+
+def test_hides_a_defect_of_its_own_from_the_caller(
+    tiny_model: Path, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def defective(*_: Any) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr("whippet_serving.app.read_invocations", defective)
+    client = TestClient(create_app(service(tiny_model, None, executor, Limits())))
+
+    response = client.post("/invocations", content=b"{}", headers={"content-type": "application/jsonlines"})
+
+    assert "secret" not in assert_problem(response, 500)
+    assert response.headers["x-request-id"]
+    assert "ZeroDivisionError: secret" in caplog.text
 
 
 def test_gives_up_a_request_that_is_not_answered_by_its_deadline(

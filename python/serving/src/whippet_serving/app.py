@@ -117,6 +117,9 @@ class Service:
             response = Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody is left to read it
         except RequestError as error:
             response = problem_response(error)
+        except Exception:  # a defect of the server; the trace goes to the log only
+            logger.exception("A request could not be answered", extra=facts)
+            response = problem_response(_FAILURE)
         response.headers.update({"x-request-id": facts["request_id"], **self._headers()})
         self.note(response.status_code, time.perf_counter() - started, facts)
         return response
@@ -233,12 +236,13 @@ class Service:
 
 
 class Gate:
-    """Turns requests away while the server is full, before anything else is done about them.
+    """Takes requests for predictions straight to the service, and turns them away while that is full.
 
-    Under many times the load that it can carry, a server has little else to do.
+    The way through Starlette takes a fifth of the time that such a request spends outside of the network; and under
+    many times the load that it can carry, a server does little but turn requests away.
 
     Args:
-        app: Answers the others.
+        app: Answers everything else.
         service: Knows whether the server is full.
     """
 
@@ -250,8 +254,12 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; see ASGI."""
         service = self._service
-        if scope["type"] != "http" or scope["path"] != "/invocations" or not service.is_full:
+        if scope["type"] != "http" or scope["path"] != "/invocations" or scope["method"] != "POST":
             await self._app(scope, receive, send)
+            return
+        if not service.is_full:
+            response = await service.invocations(Request(scope, receive))
+            await response(scope, receive, send)
             return
         facts = {"request_id": _request_id(Headers(scope=scope))}
         headers = [*self._full.raw_headers, (b"x-request-id", facts["request_id"].encode())]

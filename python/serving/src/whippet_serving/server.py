@@ -83,6 +83,7 @@ def serve(model: Path, host: str, port: int, engine: EngineSettings, limits: Lim
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here looks at the caller's address
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=DRAIN_TIMEOUT_S,
         )
