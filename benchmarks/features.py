@@ -22,7 +22,7 @@ import numpy as np
 import typer
 
 import _bench
-from whippet_training.backbones import Backbone, create_backbone
+from whippet_training.backbones import DEFAULT_BACKBONE, Backbone, create_backbone
 from whippet_training.cache import FeatureCache
 from whippet_training.dataset import Photo, read_dataset
 from whippet_training.engines import create_engine, openvino_backbone
@@ -71,7 +71,7 @@ def openvino_alone(tensors: Any, backbone: Backbone, batch: int) -> float:
 
 def main(
     data: Annotated[Path, typer.Option(help="Photos as SPLIT/CLASS/*.")],
-    backbone: Annotated[str, typer.Option(help="timm name.")] = "tf_efficientnet_lite0",
+    backbone: Annotated[str, typer.Option(help="timm name.")] = DEFAULT_BACKBONE,
     photos: Annotated[int, typer.Option(help="Photos in a round.", min=64)] = 4000,
     rounds: Annotated[int, typer.Option(help="Rounds; the ways take turns in each.", min=1)] = 5,
 ) -> None:

@@ -24,7 +24,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import openvino
 import typer
 import uvloop
 from rich import box
@@ -35,13 +34,16 @@ import _bench
 from _load import BenchmarkError, Side, apply_load, read_photos, top1_classes
 from peers import aws, ceiling, lit, torchserve, whippet
 from peers.process import ROOT, resident_mb
+from whippet_serving.networks import OpenVINONetwork, Precision
+from whippet_serving.preprocessing import Preprocessing
 
 CONCURRENCIES = (1, 8, 64)
 MIN_AGREEMENT = 0.99
 SEARCH_S = 3.0
-OURS = "whippet_serving"
-BFLOAT16 = "whippet_serving, bfloat16"
-RAW = "raw loop"
+OURS, OURS_EXACT = "whippet_serving", "whippet_serving, float32"
+RAW, RAW_EXACT = "raw loop", "raw loop, float32"
+RAW_OF = {RAW: OURS, RAW_EXACT: OURS_EXACT}
+"""The server that each raw loop is the ceiling of."""
 
 console = Console(width=None if sys.stdout.isatty() else 120)  # a file or a log has no width of its own
 
@@ -74,7 +76,11 @@ PEERS = {
     ),
     Peers.AWS: Peer(aws.NAME, aws.prepare, aws.serve, aws.trials, aws.PACKAGES),
     Peers.LITSERVE_TORCH: Peer(
-        LIT_TORCH, lit.prepare, partial(lit.serve, LIT_TORCH), lambda: lit.trials("compile", "script"), lit.PACKAGES
+        LIT_TORCH,
+        lit.prepare,
+        partial(lit.serve, LIT_TORCH),
+        lambda: lit.trials("compile", "compile-bfloat16", "script"),
+        lit.PACKAGES,
     ),
     Peers.LITSERVE_OPENVINO: Peer(
         LIT_OPENVINO, lit.prepare, partial(lit.serve, LIT_OPENVINO), lambda: lit.trials("openvino"), lit.PACKAGES
@@ -102,17 +108,15 @@ def unpack(model: Path, folder: Path) -> Path:
 
 
 class Raw(NamedTuple):
-    """What the raw loop is measured with.
+    """What a raw loop is measured with.
 
     Attributes:
         loops: Photos on all cores.
         one_at_a_time: A photo on all cores.
-        url: The server that answers at once.
     """
 
     loops: ceiling.Loops
     one_at_a_time: ceiling.Loops
-    url: str
 
 
 def choose(peer: Peer, commands: Path, model: Path, work: Path, photos: Sequence[bytes]) -> dict[str, Any]:
@@ -137,18 +141,25 @@ def choose(peer: Peer, commands: Path, model: Path, work: Path, photos: Sequence
 
 
 def measure(
-    sides: Sequence[Side], photos: Sequence[bytes], seconds: float, rounds: int, raw: Raw | None
-) -> tuple[dict[str, dict[int, list[dict[str, float]]]], list[dict[str, float]]]:
-    """Load each side in turn, in every round at every concurrency, and then the raw loop at this server's rate.
+    sides: Sequence[Side], photos: Sequence[bytes], seconds: float, rounds: int, raws: dict[str, Raw], instant: str
+) -> tuple[dict[str, dict[int, list[dict[str, float]]]], dict[str, list[dict[str, float]]]]:
+    """Load each side in turn, in every round at every concurrency, and then the raw loops at their servers' rates.
+
+    Args:
+        sides: The servers.
+        photos: Are sent to each.
+        seconds: How long each load lasts.
+        rounds: How often each side takes its turn.
+        raws: The raw loops by their names.
+        instant: The server that answers at once.
 
     Returns:
-        Per side and concurrency the figures of each round; and those of the raw loop with one photo at a time, measured
-        right after this server with one caller.
+        Per side and concurrency the figures of each round; and those of each raw loop with one photo at a time,
+        measured right after its server with one caller.
     """
-    alone = []
-    names = [side.name for side in sides] + ([RAW] if raw else [])
+    alone: dict[str, list[dict[str, float]]] = {name: [] for name in raws}
     figures: dict[str, dict[int, list[dict[str, float]]]] = {
-        name: {concurrency: [] for concurrency in CONCURRENCIES} for name in names
+        name: {concurrency: [] for concurrency in CONCURRENCIES} for name in [*(side.name for side in sides), *raws]
     }
     for round_ in range(rounds):
         for concurrency in CONCURRENCIES:
@@ -157,36 +168,52 @@ def measure(
                 figures[side.name][concurrency].append({**load.figures(), "memory_mb": resident_mb(side.pid)})
                 rate = load.figures()["rps"]
                 console.print(f"round {round_ + 1}, {concurrency} callers, {side.name}: {rate:.1f} requests/s")
-                if raw and side.name == OURS and concurrency == 1:
-                    alone.append(ceiling.measure_alone(raw.one_at_a_time, seconds).figures())
-            if raw:
-                rate = figures[OURS][concurrency][-1]["rps"]
-                load = ceiling.measure(raw.loops, raw.url, photos, concurrency, seconds, rate)
-                figures[RAW][concurrency].append(load.figures())
+                for name, raw in raws.items():
+                    if RAW_OF[name] == side.name and concurrency == 1:
+                        alone[name].append(ceiling.measure_alone(raw.one_at_a_time, seconds).figures())
+            for name, raw in raws.items():
+                rate = figures[RAW_OF[name]][concurrency][-1]["rps"]
+                load = ceiling.measure(raw.loops, instant, photos, concurrency, seconds, rate)
+                figures[name][concurrency].append(load.figures())
                 rate = load.figures()["rps"]
-                console.print(f"round {round_ + 1}, {concurrency} callers, {RAW}: {rate:.1f} photos/s")
+                console.print(f"round {round_ + 1}, {concurrency} callers, {name}: {rate:.1f} photos/s")
     return figures, alone
 
 
 def summarise(figures: dict[str, dict[int, list[dict[str, float]]]]) -> dict[str, Any]:
     """Per side and concurrency the spread of every figure over the rounds; errors are their sum.
 
-    ``ratio`` is this server's throughput over that of the side, of the same round.
+    ``ratio`` is this server's throughput over that of the side, of the same round: as it comes, and in float32.
     """
     summary: dict[str, Any] = {}
     for name, per_concurrency in figures.items():
         summary[name] = {}
         for concurrency, rounds in per_concurrency.items():
             row = {key: _bench.spread(figure[key] for figure in rounds) for key in rounds[0] if key != "errors"}
-            pairs = zip(figures[OURS][concurrency], rounds, strict=True)
-            ratios = [ours["rps"] / theirs["rps"] for ours, theirs in pairs if theirs["rps"]]
-            row["ratio"] = _bench.spread(ratios) if ratios else {}
+            row["ratio"] = {}
+            for ours in (OURS, OURS_EXACT):
+                if ours in figures and name != ours and RAW_OF.get(name, ours) == ours:
+                    pairs = zip(figures[ours][concurrency], rounds, strict=True)
+                    ratios = [one["rps"] / theirs["rps"] for one, theirs in pairs if theirs["rps"]]
+                    row["ratio"][ours] = _bench.spread(ratios) if ratios else {}
             row["errors"] = int(sum(figure["errors"] for figure in rounds))
             summary[name][str(concurrency)] = row
     return summary
 
 
-HEADINGS = ("server", "callers", "req/s", "min-max", "p50 ms", "p95 ms", "p99 ms", "MB", "errors", "ours is")
+HEADINGS = (
+    "server",
+    "callers",
+    "req/s",
+    "min-max",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "MB",
+    "errors",
+    "ours is",
+    "in float32",
+)
 
 
 def rows(figures: dict[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -199,8 +226,12 @@ def rows(figures: dict[str, Any]) -> Iterator[tuple[str, ...]]:
                 *(f"{row[key]['median']:.1f}" for key in ("p50_ms", "p95_ms", "p99_ms")),
                 f"{row['memory_mb']['median']:.0f}" if "memory_mb" in row else "",
                 str(row["errors"]),
-                f"{row['ratio']['median']:.2f} x" if row["ratio"] and name != OURS else "",
+                *(_times(row["ratio"].get(ours)) for ours in (OURS, OURS_EXACT)),
             )
+
+
+def _times(ratio: dict[str, Any] | None) -> str:
+    return f"{ratio['median']:.2f} x" if ratio else ""
 
 
 def print_table(figures: dict[str, Any]) -> None:
@@ -215,26 +246,28 @@ def print_table(figures: dict[str, Any]) -> None:
 
 def markdown(report: dict[str, Any]) -> str:
     """The table of docs/performance.md with what it was measured on."""
-    load, latency = report["load"], report["raw_latency"]
+    load = report["load"]
     settings = [
         f"- {name}: " + ", ".join(f"{key} {'as it comes' if value is None else value}" for key, value in best.items())
         for name, best in report["settings"].items()
     ]
-    ours = report["figures"][OURS][str(CONCURRENCIES[0])]["p50_ms"]["median"]
+    latencies = [
+        f"One photo at a time, the {name} takes {latency['p50_ms']['median']:.1f} ms (median; "
+        f"{latency['p50_ms']['min']:.1f}-{latency['p50_ms']['max']:.1f} over the rounds), {RAW_OF[name]} "
+        f"{report['figures'][RAW_OF[name]][str(CONCURRENCIES[0])]['p50_ms']['median']:.1f} ms: "
+        f"{latency['ratio']['median']:.2f} x ({latency['ratio']['min']:.2f}-{latency['ratio']['max']:.2f})."
+        for name, latency in report["raw_latency"].items()
+    ]
     return "\n".join(
         [
             _bench.markdown_table(HEADINGS, rows(report["figures"])),
             "",
-            f"One photo at a time, the raw loop takes {latency['p50_ms']['median']:.1f} ms (median; "
-            f"{latency['p50_ms']['min']:.1f}-{latency['p50_ms']['max']:.1f} over the rounds), the server "
-            f"{ours:.1f} ms: {latency['ratio']['median']:.2f} x "
-            f"({latency['ratio']['min']:.2f}-{latency['ratio']['max']:.2f})."
-            if latency
-            else "Without the raw loop.",
+            *(latencies or ["Without the raw loop."]),
             "",
-            f"Model: {report['model']['backbone']}. Photos: {report['photos']['number']} of "
-            f"{report['photos']['mean_bytes'] // 1000} kB on average. Load: {load['rounds']} rounds of "
-            f"{load['seconds']:g} s each, whose callers took {load['generator_cores']:.2f} cores at most. "
+            f"Model: {report['model']['backbone']}, in {report['precision']} as it comes. "
+            f"Photos: {report['photos']['number']} of {report['photos']['mean_bytes'] // 1000} kB on average. "
+            f"Load: {load['rounds']} rounds of {load['seconds']:g} s each, whose callers took "
+            f"{load['generator_cores']:.2f} cores at most. "
             f"The servers agreed on {report['top1_agreement']:.1%} of the photos or more.",
             "",
             "The best of the configurations that were tried:",
@@ -244,6 +277,18 @@ def markdown(report: dict[str, Any]) -> str:
             _bench.told(report["machine"], report["load_average_before"], report["versions"]),
         ]
     )
+
+
+def raw_loop(stack: ExitStack, model: Path, photos: Path, name: str, precision: str) -> tuple[Raw, dict[str, str]]:
+    """Start a raw loop, in threads or processes, whichever is faster; returns it and which that is."""
+    rates = {}
+    for kind in ("threads", "processes"):
+        with ceiling.loops(model, photos, kind, precision) as trial:
+            rates[kind] = ceiling.measure_alone(trial, SEARCH_S).figures()["rps"]
+        console.print(f"{name}, {kind}: {rates[kind]:.1f} photos/s")
+    best = max(rates, key=rates.__getitem__)
+    loops, one = (stack.enter_context(ceiling.loops(model, photos, kind, precision)) for kind in (best, ceiling.ONE))
+    return Raw(loops, one), {"in": best}
 
 
 def run(
@@ -269,25 +314,21 @@ def run(
             peer.name: choose(peer, commands[peer.name], folder, work / f"{number}", photos)
             for number, peer in enumerate(peers)
         }
-        raw = None
+        document = json.loads((folder / "model.json").read_text())
+        preprocessing = Preprocessing(**document["preprocessing"])
+        weights = folder / document["weights"]["openvino"]
+        precision = OpenVINONetwork(weights, preprocessing, 1).precision  # what the server takes by itself
+        ours = {OURS: precision} | ({} if precision == Precision.FLOAT32 else {OURS_EXACT: Precision.FLOAT32.value})
+        raws, instant = {}, ""
         if Peers.CEILING not in without:
-            url = stack.enter_context(ceiling.instant_server(work / "instant"))
-            rates = {}
-            for kind in ("threads", "processes"):
-                with ceiling.loops(folder, work / "photos", kind) as trial:
-                    rates[kind] = ceiling.measure_alone(trial, SEARCH_S).figures()["rps"]
-                console.print(f"raw loop, {kind}: {rates[kind]:.1f} photos/s")
-            raw_kind = max(rates, key=rates.__getitem__)
-            settings[RAW] = {"in": raw_kind}
-            raw = Raw(
-                stack.enter_context(ceiling.loops(folder, work / "photos", raw_kind)),
-                stack.enter_context(ceiling.loops(folder, work / "photos", "one at a time")),
-                url,
-            )
-        sides = [stack.enter_context(whippet.serve(model, work / "whippet"))]
-        if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            options = ("--precision", "bfloat16")
-            sides.append(stack.enter_context(whippet.serve(model, work / "bfloat16", BFLOAT16, *options)))
+            instant = stack.enter_context(ceiling.instant_server(work / "instant"))
+            for name, of in RAW_OF.items():
+                if of in ours:
+                    raws[name], settings[name] = raw_loop(stack, folder, work / "photos", name, ours[of])
+        sides = [
+            stack.enter_context(whippet.serve(model, work / name, name, "--precision", wanted))
+            for name, wanted in zip(ours, (Precision.AUTO, Precision.FLOAT32), strict=False)
+        ]
         for number, peer in enumerate(peers):
             serving = peer.serve(commands[peer.name], folder, work / f"{number}" / "best", **settings[peer.name])
             sides.append(stack.enter_context(serving))
@@ -298,20 +339,20 @@ def run(
             raise BenchmarkError(
                 f"{worst} agrees on {agreement[worst]:.1%} of the photos only: the servers do not do the same work."
             )
-        figures, alone = measure(sides, photos, seconds, rounds, raw)
-        ours = [figure["p50_ms"] for figure in figures[OURS][1]]
-        raw_latency = (
-            {
-                "p50_ms": _bench.spread(figure["p50_ms"] for figure in alone),
-                "ratio": _bench.spread(one / other["p50_ms"] for one, other in zip(ours, alone, strict=True)),
-            }
-            if raw
-            else {}
-        )
-        document = json.loads((folder / "model.json").read_text())
+        figures, alone = measure(sides, photos, seconds, rounds, raws, instant)
+    raw_latency = {
+        name: {
+            "p50_ms": _bench.spread(figure["p50_ms"] for figure in each),
+            "ratio": _bench.spread(
+                one["p50_ms"] / other["p50_ms"] for one, other in zip(figures[RAW_OF[name]][1], each, strict=True)
+            ),
+        }
+        for name, each in alone.items()
+    }
     report = {
         "figures": summarise(figures),
         "raw_latency": raw_latency,
+        "precision": precision,
         "top1_agreement": min(agreement.values()),
         "model": {key: document[key] for key in ("id", "name", "backbone")},
         "photos": {"number": len(photos), "mean_bytes": round(sum(map(len, photos)) / len(photos))},

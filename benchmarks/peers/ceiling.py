@@ -21,7 +21,8 @@ import _bench
 from _load import WARM_UP_S, BenchmarkError, Load, apply_load
 from peers.process import end_group, free_ports, started
 
-LOOPS = ("threads", "processes", "one at a time")
+ONE = "one at a time"
+LOOPS = ("threads", "processes", ONE)
 
 
 @contextmanager
@@ -66,15 +67,16 @@ class Loops:
 
 
 @contextmanager
-def loops(model: Path, photos: Path, kind: str) -> Iterator[Loops]:
-    """Start the processes of one of `LOOPS`; they idle until they are told to loop."""
+def loops(model: Path, photos: Path, kind: str, precision: str) -> Iterator[Loops]:
+    """Start the processes of one of `LOOPS`, in float32 or bfloat16; they idle until they are told to loop."""
     cores = _bench.machine()["cores"]
     processes, callers, threads = {
         "threads": (1, cores, cores),
         "processes": (cores, 1, 1),
-        "one at a time": (1, 1, cores),
+        ONE: (1, 1, cores),
     }[kind]
-    command = [sys.executable, Path(__file__).with_name("raw_loop.py"), model, photos, str(callers), str(threads)]
+    script = Path(__file__).with_name("raw_loop.py")
+    command = [sys.executable, script, model, photos, str(callers), str(threads), precision]
     path = os.pathsep.join(filter(None, [str(_bench.BENCH_DIR.parent.parent / "python/serving/src"), *_python_path()]))
     with ExitStack() as stack:
         running = []

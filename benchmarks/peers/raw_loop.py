@@ -20,7 +20,7 @@ from whippet_serving.photo import preprocess
 from whippet_serving.preprocessing import Preprocessing
 
 
-def compile_network(model: Path, document: dict[str, Any], streams: int, threads: int) -> Any:
+def compile_network(model: Path, document: dict[str, Any], streams: int, threads: int, precision: str) -> Any:
     """Compile the archive's network for uint8 pixels [1, crop, crop, 3]."""
     side = document["preprocessing"]["crop"]
     graph = openvino.Core().read_model(model / document["weights"]["openvino"])
@@ -31,15 +31,16 @@ def compile_network(model: Path, document: dict[str, Any], streams: int, threads
     steps = processor.input().preprocess().convert_element_type(openvino.Type.f32)
     steps.mean([255 * value for value in document["preprocessing"]["mean"]])
     steps.scale([255 * value for value in document["preprocessing"]["std"]])
-    settings = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
+    settings = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint}
     return openvino.Core().compile_model(processor.build(), "CPU", settings)
 
 
-def main(model: Path, photos: list[bytes], callers: int, threads: int) -> None:
+def main(model: Path, photos: list[bytes], callers: int, threads: int, precision: str) -> None:
     """Answer for every line of the input, with ``callers`` loops side by side over ``threads`` cores."""
     document = json.loads((model / "model.json").read_text())
     preprocessing = Preprocessing(**document["preprocessing"])
-    network = compile_network(model, document, callers, threads)
+    network = compile_network(model, document, callers, threads, precision)
     requests = [network.create_infer_request() for _ in range(callers)]
 
     def loop(caller: int, until: float) -> list[float]:
@@ -71,4 +72,5 @@ if __name__ == "__main__":
         [path.read_bytes() for path in sorted(Path(sys.argv[2]).iterdir())],
         int(sys.argv[3]),
         int(sys.argv[4]),
+        sys.argv[5],
     )
