@@ -67,7 +67,7 @@ module "notebook" {
   instance_type  = var.notebook_instance_type
   idle_minutes   = var.notebook_idle_minutes
   bucket         = module.artifacts.buckets["models"]
-  endpoint_arn   = local.endpoint_arn
+  endpoint_arn   = local.has_endpoint ? local.endpoint_arn : null
   notebook_files = [for file in var.notebook_files : file if fileexists(file)]
 
   subnet_id          = try(var.vpc.subnet_ids[0], null)
@@ -132,7 +132,8 @@ module "lambda" {
   function_name             = local.name
   package                   = local.lambda_zip
   package_s3                = module.artifacts.lambda_package
-  endpoint_name             = local.has_endpoint ? local.name : null
+  # Read from the endpoint, so that no version of the function asks one that is not there yet.
+  endpoint_name             = one(module.endpoint[*].name)
   architecture              = var.lambda_architecture
   memory_size               = local.lambda_memory_size
   timeout                   = var.lambda_timeout

@@ -383,9 +383,14 @@ variable "lambda_architecture" {
 }
 
 variable "lambda_memory_size" {
-  description = "Memory of one Lambda environment in MB. Null for 256, and 1769, a whole processor, with single_hop."
+  description = "Memory of one Lambda environment in MB. Null for 256, and 1769, a whole processor, with single_hop, which needs 1024 to decode the largest photos."
   type        = number
   default     = null
+
+  validation {
+    condition     = !var.single_hop || var.lambda_memory_size == null || coalesce(var.lambda_memory_size, 0) >= 1024
+    error_message = "With single_hop the Lambda decodes photos and holds the model: give it 1024 MB or more, or leave lambda_memory_size out for 1769."
+  }
 }
 
 variable "lambda_timeout" {

@@ -180,15 +180,17 @@ def test_instances_are_between_the_environments_least_and_most(
 
 
 def test_a_lambda_that_holds_the_model_needs_no_endpoint_and_nothing_of_it(plans: Plans) -> None:
-    plan = plans.of("prod", single_hop=True)
-    assert not any("sagemaker" in kind or "appautoscaling" in kind for kind in types(plan))
+    plan = plans.of("prod", single_hop=True, create_notebook=True)
+    ours = {"aws_sagemaker_notebook_instance", "aws_sagemaker_notebook_instance_lifecycle_configuration"}
+    assert not any("sagemaker" in kind or "appautoscaling" in kind for kind in set(types(plan)) - ours)
     resources = planned(plan)
     function = resources["module.lambda.aws_lambda_function.this"]
     package = resources['module.artifacts.aws_s3_object.this["lambda"]']
     assert (function["filename"], function["s3_key"]) == (None, package["key"])
     assert function["memory_size"] == 1769
     roles = [address for address, after in resources.items() if address.endswith("aws_iam_role.this")]
-    assert roles == ["module.lambda.aws_iam_role.this"]
+    assert roles == ["module.lambda.aws_iam_role.this", "module.notebook[0].aws_iam_role.this"]
+    assert "InvokeEndpoint" not in json.dumps(resources)
     policy = resources["module.lambda.aws_iam_role_policy.this"]["policy"]
     assert {action for one in json.loads(policy)["Statement"] for action in one["Action"]} == {
         "logs:CreateLogStream",
@@ -197,6 +199,12 @@ def test_a_lambda_that_holds_the_model_needs_no_endpoint_and_nothing_of_it(plans
     alarms = [after for address, after in resources.items() if ".aws_cloudwatch_metric_alarm." in address]
     assert alarms
     assert "AWS/SageMaker" not in json.dumps(alarms)
+
+
+def test_a_lambda_that_holds_the_model_gets_memory_enough(plans: Plans) -> None:
+    with pytest.raises(tftest.TerraformTestError) as failed:
+        plans.of("dev", single_hop=True, lambda_memory_size=256)
+    assert "1024 MB or more" in " ".join(str(failed.value.cmd_error).replace("│", " ").split())
 
 
 def test_single_hop_names_the_script_that_builds_its_package(plans: Plans) -> None:

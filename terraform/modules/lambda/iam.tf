@@ -144,7 +144,7 @@ resource "aws_iam_role" "this" {
 }
 
 resource "aws_iam_role_policy" "this" {
-  name   = var.endpoint_name == null ? "write-logs" : "ask-endpoint"
+  name   = "function"
   role   = aws_iam_role.this.name
   policy = jsonencode({ Version = "2012-10-17", Statement = local.statements })
 }

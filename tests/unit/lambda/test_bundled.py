@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,27 @@ def test_bombs_are_refused_or_cost_no_more_than_a_photo(bundled: BundledModel, n
 
 def test_a_call_without_time_is_not_begun(bundled: BundledModel) -> None:
     assert ask(bundled, image_event(PHOTOS[0]), seconds=0.2)[0] == 504
+
+
+def test_one_photo_is_decoded_at_a_time_also_where_the_last_call_was_given_up(
+    bundled: BundledModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, left = threading.Event(), threading.Event()
+    input_fn = bundled._hooks.input_fn
+
+    def slow(*arguments: Any) -> Any:
+        entered.set()
+        assert left.wait(30)
+        return input_fn(*arguments)
+
+    monkeypatch.setattr(bundled._hooks, "input_fn", slow)
+    assert ask(bundled, image_event(PHOTOS[0]), seconds=0.7)[0] == 504
+    assert entered.is_set()
+    monkeypatch.setattr(bundled._hooks, "input_fn", input_fn)
+    assert ask(bundled, image_event(PHOTOS[0]), seconds=0.7)[0] == 504
+
+    left.set()
+    assert ask(bundled, image_event(PHOTOS[0]))[0] == 200
 
 
 def start(folder: Path, **environment: str) -> dict[str, Any]:

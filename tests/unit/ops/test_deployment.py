@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,7 +64,19 @@ def test_a_lambda_that_holds_the_model_gets_a_package_of_its_own_for_its_process
     assert (dev.single_hop, prod.single_hop) == (None, LambdaPlatform("arm64"))
     assert local.single_hop == LambdaPlatform.of_this_machine()
     assert f"lambda_zip={project.build}/lambda.zip" in dev.variables(project.model)
-    assert f"lambda_zip={project.build}/lambda-single-hop-prod.zip" in prod.variables(project.model)
+    assert f"lambda_zip={project.build}/lambda-single-hop-arm64.zip" in prod.variables(project.model)
+    assert f"lambda_zip={project.build}/lambda-single-hop-local.zip" in local.variables(project.model)
+
+
+@pytest.mark.parametrize(("system", "python"), [("darwin", (3, 12)), ("linux", (3, 14))])
+def test_a_machine_that_cannot_run_such_a_package_is_told_so(
+    system: str, python: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(sys, "version_info", python)
+
+    with pytest.raises(WhippetError, match="leave single_hop out"):
+        LambdaPlatform.of_this_machine()
 
 
 def test_a_failed_build_tells_the_scripts_own_line(project: Project) -> None:

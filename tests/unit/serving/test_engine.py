@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +19,7 @@ from support.signals import signal_stack
 from whippet_serving import engine as engine_module
 from whippet_serving.archive import ModelError, read_archive
 from whippet_serving.engine import Engine, EngineChoice, EngineSettings, load_engine
-from whippet_serving.networks import Precision
+from whippet_serving.networks import OpenVINONetwork, Precision
 
 ENGINES = [EngineChoice.OPENVINO, EngineChoice.ONNX, EngineChoice.TORCH]
 PHOTO = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -212,6 +214,28 @@ def test_computes_in_bfloat16_where_the_processor_has_it_and_says_where_not(
     assert ("has no bfloat16" in told) is (precision is Precision.BFLOAT16 and not has_bfloat16())
 
 
+@pytest.mark.parametrize(
+    ("rough", "bears"),
+    [
+        ([[1.0, 2.01, 3.0]], True),
+        ([[0.01, 0.02, 0.03]], False),  # as flat as scores can be, and another answer
+        ([[3.0, 2.0, 1.0]], False),
+        ([[np.nan, 2.0, 3.0]], False),
+    ],
+)
+def test_bears_bfloat16_only_if_no_logit_moves_far(
+    tiny_model: Path, rough: list[list[float]], bears: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = read_archive(tiny_model)
+    network = OpenVINONetwork(archive.weights_file("openvino"), archive.preprocessing, 1, Precision.FLOAT32)
+    logits = {Precision.FLOAT32: [[1.0, 2.0, 3.0]], Precision.BFLOAT16: rough}
+    monkeypatch.setattr(
+        network, "_runner", lambda streams, batch, precision: lambda photos: np.array(logits[precision], np.float32)
+    )
+
+    assert network._bears_bfloat16() is bears
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of TorchScript, through which OpenVINO converts
 def test_computes_in_float32_where_a_network_does_not_bear_less(
     model_copy: Path, caplog: pytest.LogCaptureFixture
@@ -250,3 +274,19 @@ def test_refuses_weights_for_another_number_of_classes(model_copy: Path, choice:
 
     with pytest.raises(ModelError, match="4 classes"):
         load(model_copy, choice, threads=1)
+
+
+def test_keeps_onnx_runtime_from_reporting_to_its_makers(tiny_model: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path;"
+        "from whippet_serving.archive import read_archive;"
+        "from whippet_serving.engine import EngineChoice, EngineSettings, load_engine;"
+        "load_engine(read_archive(Path(sys.argv[1])), EngineSettings(EngineChoice.ONNX, threads=1))"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+
+    subprocess.run(
+        [sys.executable, "-c", program, str(tiny_model)], check=True, env={**environment, "HOME": str(tmp_path)}
+    )
+
+    assert [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name.lower()] == []

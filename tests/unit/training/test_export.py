@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +37,24 @@ def test_the_files_depend_on_the_network_alone_and_not_on_what_the_process_did_b
     verify_weights(folder, weights, photos, logits)
     for load, file in ((inference.load_torch, "model.pt"), (inference.load_onnx, "model.onnx")):
         assert np.abs(load(folder / file)(photos) - logits).max() < 1e-3
+
+
+def test_onnx_runtime_does_not_report_to_its_makers(tmp_path: Path) -> None:
+    (tmp_path / "damaged.onnx").write_bytes(b"damaged")
+    program = (
+        "import sys; from pathlib import Path; from whippet_training.inference import load_onnx;"
+        "load_onnx(Path(sys.argv[1]))"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "damaged.onnx")],
+        env={**environment, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "InvalidProtobuf" in done.stderr
+    assert [path.name for path in tmp_path.rglob("*") if "onnxruntime" in path.name.lower()] == []
 
 
 class Eigenvalues(torch.nn.Module):

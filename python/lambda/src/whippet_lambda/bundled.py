@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -16,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from whippet_lambda.config import ConfigError
-from whippet_lambda.deadline import Deadline
+from whippet_lambda.deadline import Deadline, too_slow
 from whippet_lambda.endpoint import CUSTOM_ATTRIBUTES, detail
 from whippet_lambda.problem import Problem
 
@@ -64,6 +65,7 @@ class BundledModel:
                 f"The model in WHIPPET_MODEL_DIR cannot be loaded ({type(error).__name__}): build the package again "
                 "for this function's processor and Python (scripts/build_single_hop.py)."
             ) from error
+        self._lock = threading.Lock()
 
     def invoke(
         self,
@@ -79,16 +81,22 @@ class BundledModel:
             photo: An encoded picture.
             content_type: Its media type.
             top_k: How many classes to return; None leaves it to the hooks.
-            deadline: Until when there is an answer; computing that has begun is not cut off.
+            deadline: Until when there is an answer; a step that has begun is not cut off, but no other begins then.
             on_retry: Never called: computing again would give the same.
 
         Raises:
             Problem: What the hooks say of the photo (4xx), 504 too late to begin.
         """
-        deadline.remaining("The photo")
         context = HookContext({} if top_k is None else {CUSTOM_ATTRIBUTES: f"top_k={top_k}"})
-        request = self._hooks.input_fn(photo, content_type, context)
-        prediction = self._hooks.predict_fn(request, self._model, context)
+        # A photo that was given up is decoded to its end all the same, and memory is enough for one at a time
+        if not self._lock.acquire(timeout=deadline.remaining("The photo")):
+            raise too_slow("The photo")
+        try:
+            request = self._hooks.input_fn(photo, content_type, context)
+            deadline.remaining("The photo")
+            prediction = self._hooks.predict_fn(request, self._model, context)
+        finally:
+            self._lock.release()
         body, _ = self._hooks.output_fn(prediction, "application/json", context)
         if context.status != HTTPStatus.OK:
             raise Problem(context.status, detail(body))

@@ -56,7 +56,7 @@ class Deadline(NamedTuple):
 
         Time limits of sockets count from one packet to the next, and finding a name's address has none: only a second
         thread can promise that the caller hears of a 504 before Lambda ends the environment. Work that is given up
-        ends by its own limits.
+        ends by its own limits, and holds up the next call's where both compute.
 
         Raises:
             Problem: 504 if the work takes longer.

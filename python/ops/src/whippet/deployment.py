@@ -135,7 +135,10 @@ class Deployment:
     @property
     def lambda_zip(self) -> Path:
         """The Lambda's deployment zip."""
-        return self.project.single_hop_zip(self.environment) if self.single_hop else self.project.lambda_zip
+        if self.single_hop is None:
+            return self.project.lambda_zip
+        # the name that the Terraform looks for by itself, so that `terraform apply` finds what was built last
+        return self.project.single_hop_zip("local" if self.is_local else self.single_hop.architecture)
 
     def variables(self, model: Path) -> list[str]:
         """The arguments that give the root module its variables."""
@@ -166,7 +169,16 @@ class LambdaPlatform(NamedTuple):
 
     @classmethod
     def of_this_machine(cls) -> LambdaPlatform:
-        """This Python on this processor, which local AWS runs functions with."""
+        """This Python on this processor, which local AWS runs functions with.
+
+        Raises:
+            WhippetError: the packages are not made for it.
+        """
+        if sys.platform != "linux" or not (3, 11) <= sys.version_info[:2] <= (3, 13):
+            raise WhippetError(
+                "A Lambda that holds the model runs on local AWS only under Linux with Python 3.11 to 3.13, for which "
+                "its packages are made: leave single_hop out for --env local."
+            )
         machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
         return cls(machine, f"python{sys.version_info.major}.{sys.version_info.minor}")
 

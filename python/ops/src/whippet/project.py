@@ -34,9 +34,9 @@ class Project:
         """The Lambda's deployment zip."""
         return self.build / "lambda.zip"
 
-    def single_hop_zip(self, environment: str) -> Path:
-        """The deployment zip of an environment's Lambda that holds the model itself."""
-        return self.build / f"lambda-single-hop-{environment}.zip"
+    def single_hop_zip(self, kind: str) -> Path:
+        """The deployment zip of a Lambda that holds the model itself, for an architecture or for local AWS."""
+        return self.build / f"lambda-single-hop-{kind}.zip"
 
     @property
     def training_package(self) -> Path:

@@ -202,7 +202,8 @@ class Terraform:
             for path in self.folder.resolve().iterdir():
                 if path.name in ("variables.tf", "envs") or ".tfvars" in path.suffixes:
                     Path(folder, path.name).symlink_to(path)
-            alone = Terraform(Path(folder), env=self.env)
+            # its data folder may name a backend, which the variables alone know nothing of
+            alone = Terraform(Path(folder), env={name: it for name, it in self.env.items() if name != "TF_DATA_DIR"})
             printed = alone.run("console", "-no-color", *options, text=f"{expression}\n").stdout
         values: list[Any] = json.loads(json.loads(printed))
         return values

@@ -188,6 +188,7 @@ def _candidates(archive: Archive, choice: EngineChoice) -> list[EngineChoice]:
 def _load(name: EngineChoice, archive: Archive, threads: int, precision: Precision) -> Network:
     kind = _ENGINES[name]
     weights = archive.weights_file(kind.format)
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime looks for it as it is imported
     try:
         importlib.import_module(kind.package)
     except Exception as error:
