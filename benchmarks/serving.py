@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import openvino
 import typer
 import uvloop
 from rich import box
@@ -34,15 +35,13 @@ import _bench
 from _load import BenchmarkError, Side, apply_load, read_photos, top1_classes
 from peers import aws, ceiling, lit, torchserve, whippet
 from peers.process import ROOT, resident_mb
-from whippet_serving.networks import OpenVINONetwork, Precision
-from whippet_serving.preprocessing import Preprocessing
 
 CONCURRENCIES = (1, 8, 64)
 MIN_AGREEMENT = 0.99
 SEARCH_S = 3.0
-OURS, OURS_EXACT = "whippet_serving", "whippet_serving, float32"
-RAW, RAW_EXACT = "raw loop", "raw loop, float32"
-RAW_OF = {RAW: OURS, RAW_EXACT: OURS_EXACT}
+OURS, OURS_ROUGH = "whippet_serving", "whippet_serving, bfloat16"
+RAW, RAW_ROUGH = "raw loop", "raw loop, bfloat16"
+RAW_OF = {RAW: OURS, RAW_ROUGH: OURS_ROUGH}
 """The server that each raw loop is the ceiling of."""
 
 console = Console(width=None if sys.stdout.isatty() else 120)  # a file or a log has no width of its own
@@ -55,6 +54,7 @@ class Peers(StrEnum):
     AWS = "aws"
     LITSERVE_TORCH = "litserve-torch"
     LITSERVE_OPENVINO = "litserve-openvino"
+    LITSERVE_BFLOAT16 = "litserve-bfloat16"
     CEILING = "ceiling"
 
 
@@ -70,6 +70,7 @@ class Peer:
 
 
 LIT_TORCH, LIT_OPENVINO = "LitServe, PyTorch", "LitServe, OpenVINO"
+LIT_ROUGH = "LitServe, OpenVINO, bfloat16"
 PEERS = {
     Peers.TORCHSERVE: Peer(
         torchserve.NAME, torchserve.prepare, torchserve.serve, torchserve.trials, torchserve.PACKAGES
@@ -84,6 +85,9 @@ PEERS = {
     ),
     Peers.LITSERVE_OPENVINO: Peer(
         LIT_OPENVINO, lit.prepare, partial(lit.serve, LIT_OPENVINO), lambda: lit.trials("openvino"), lit.PACKAGES
+    ),
+    Peers.LITSERVE_BFLOAT16: Peer(
+        LIT_ROUGH, lit.prepare, partial(lit.serve, LIT_ROUGH), lambda: lit.trials("openvino-bfloat16"), lit.PACKAGES
     ),
 }
 
@@ -183,7 +187,7 @@ def measure(
 def summarise(figures: dict[str, dict[int, list[dict[str, float]]]]) -> dict[str, Any]:
     """Per side and concurrency the spread of every figure over the rounds; errors are their sum.
 
-    ``ratio`` is this server's throughput over that of the side, of the same round: as it comes, and in float32.
+    ``ratio`` is this server's throughput over that of the side, of the same round: as it comes, and in bfloat16.
     """
     summary: dict[str, Any] = {}
     for name, per_concurrency in figures.items():
@@ -191,7 +195,7 @@ def summarise(figures: dict[str, dict[int, list[dict[str, float]]]]) -> dict[str
         for concurrency, rounds in per_concurrency.items():
             row = {key: _bench.spread(figure[key] for figure in rounds) for key in rounds[0] if key != "errors"}
             row["ratio"] = {}
-            for ours in (OURS, OURS_EXACT):
+            for ours in (OURS, OURS_ROUGH):
                 if ours in figures and name != ours and RAW_OF.get(name, ours) == ours:
                     pairs = zip(figures[ours][concurrency], rounds, strict=True)
                     ratios = [one["rps"] / theirs["rps"] for one, theirs in pairs if theirs["rps"]]
@@ -212,7 +216,7 @@ HEADINGS = (
     "MB",
     "errors",
     "ours is",
-    "in float32",
+    "in bfloat16",
 )
 
 
@@ -226,7 +230,7 @@ def rows(figures: dict[str, Any]) -> Iterator[tuple[str, ...]]:
                 *(f"{row[key]['median']:.1f}" for key in ("p50_ms", "p95_ms", "p99_ms")),
                 f"{row['memory_mb']['median']:.0f}" if "memory_mb" in row else "",
                 str(row["errors"]),
-                *(_times(row["ratio"].get(ours)) for ours in (OURS, OURS_EXACT)),
+                *(_times(row["ratio"].get(ours)) for ours in (OURS, OURS_ROUGH)),
             )
 
 
@@ -264,7 +268,7 @@ def markdown(report: dict[str, Any]) -> str:
             "",
             *(latencies or ["Without the raw loop."]),
             "",
-            f"Model: {report['model']['backbone']}, in {report['precision']} as it comes. "
+            f"Model: {report['model']['backbone']}. "
             f"Photos: {report['photos']['number']} of {report['photos']['mean_bytes'] // 1000} kB on average. "
             f"Load: {load['rounds']} rounds of {load['seconds']:g} s each, whose callers took "
             f"{load['generator_cores']:.2f} cores at most. "
@@ -300,7 +304,9 @@ def run(
         BenchmarkError: If a side cannot be run, or they disagree about the photos.
     """
     load_before = _bench.load_average()
-    peers = [peer for key, peer in PEERS.items() if key not in without]
+    has_bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    left_out = without if has_bfloat16 else {*without, Peers.LITSERVE_BFLOAT16}
+    peers = [peer for key, peer in PEERS.items() if key not in left_out]
     commands = {peer.name: peer.prepare() for peer in peers}
     with ExitStack() as stack:
         work = Path(
@@ -315,10 +321,7 @@ def run(
             for number, peer in enumerate(peers)
         }
         document = json.loads((folder / "model.json").read_text())
-        preprocessing = Preprocessing(**document["preprocessing"])
-        weights = folder / document["weights"]["openvino"]
-        precision = OpenVINONetwork(weights, preprocessing, 1).precision  # what the server takes by itself
-        ours = {OURS: precision} | ({} if precision == Precision.FLOAT32 else {OURS_EXACT: Precision.FLOAT32.value})
+        ours = {OURS: "float32"} | ({OURS_ROUGH: "bfloat16"} if has_bfloat16 else {})
         raws, instant = {}, ""
         if Peers.CEILING not in without:
             instant = stack.enter_context(ceiling.instant_server(work / "instant"))
@@ -326,8 +329,8 @@ def run(
                 if of in ours:
                     raws[name], settings[name] = raw_loop(stack, folder, work / "photos", name, ours[of])
         sides = [
-            stack.enter_context(whippet.serve(model, work / name, name, "--precision", wanted))
-            for name, wanted in zip(ours, (Precision.AUTO, Precision.FLOAT32), strict=False)
+            stack.enter_context(whippet.serve(model, work / name, name, "--precision", precision))
+            for name, precision in ours.items()
         ]
         for number, peer in enumerate(peers):
             serving = peer.serve(commands[peer.name], folder, work / f"{number}" / "best", **settings[peer.name])
@@ -352,7 +355,6 @@ def run(
     report = {
         "figures": summarise(figures),
         "raw_latency": raw_latency,
-        "precision": precision,
         "top1_agreement": min(agreement.values()),
         "model": {key: document[key] for key in ("id", "name", "backbone")},
         "photos": {"number": len(photos), "mean_bytes": round(sum(map(len, photos)) / len(photos))},

@@ -33,6 +33,7 @@ class Photos(litserve.LitAPI):
         self.preprocessing = document["preprocessing"]
         network = {
             "openvino": _openvino,
+            "openvino-bfloat16": _openvino_in_bfloat16,
             "compile": _compiled,
             "compile-bfloat16": _compiled_in_bfloat16,
             "script": _scripted,
@@ -79,7 +80,7 @@ class Photos(litserve.LitAPI):
         return np.asarray(square.resize((settings["crop"], settings["crop"]), resampling))
 
 
-def _openvino(model, document, threads, batch):
+def _openvino(model, document, threads, batch, precision="f32"):
     import openvino
     from openvino.preprocess import PrePostProcessor
 
@@ -92,10 +93,13 @@ def _openvino(model, document, threads, batch):
     steps = processor.input().preprocess().convert_element_type(openvino.Type.f32)
     steps.mean([255 * value for value in document["preprocessing"]["mean"]])
     steps.scale([255 * value for value in document["preprocessing"]["std"]])
-    # the precision is OpenVINO's own choice: bfloat16 where the processor has it
-    settings = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads}
+    settings = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision}
     request = openvino.Core().compile_model(processor.build(), "CPU", settings).create_infer_request()
     return lambda pixels: request.infer([pixels], share_outputs=True)[0][0:].copy()
+
+
+def _openvino_in_bfloat16(model, document, threads, batch):
+    return _openvino(model, document, threads, batch, "bf16")
 
 
 def _compiled(model, document, threads, batch):
@@ -151,7 +155,9 @@ def main():
     warnings.filterwarnings("ignore", category=FutureWarning)  # TorchScript is deprecated, and is what archives hold
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--engine", choices=("openvino", "compile", "compile-bfloat16", "script"), required=True)
+    parser.add_argument(
+        "--engine", choices=("openvino", "openvino-bfloat16", "compile", "compile-bfloat16", "script"), required=True
+    )
     for name in ("port", "workers", "threads", "batch", "api-servers"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--fast-queue", action="store_true")

@@ -15,7 +15,6 @@ from PIL import Image
 from whippet_serving.archive import read_archive
 from whippet_serving.classifier import Classifier, rank
 from whippet_serving.engine import Engine, EngineChoice, EngineSettings, Logits, load_engine
-from whippet_serving.networks import Precision
 from whippet_serving.photo import Pixels, preprocess
 from whippet_serving.problem import RequestError
 
@@ -25,7 +24,7 @@ CLASSES = ("a", "b", "c", "d")
 def classifier(model: Path, engine: Engine | EngineChoice) -> Classifier:
     archive = read_archive(model)
     if isinstance(engine, EngineChoice):
-        engine = load_engine(archive, EngineSettings(engine, threads=1, precision=Precision.FLOAT32))
+        engine = load_engine(archive, EngineSettings(engine, threads=1))
     return Classifier(archive, engine, partial(preprocess, preprocessing=archive.preprocessing))
 
 

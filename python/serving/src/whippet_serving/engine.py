@@ -20,7 +20,6 @@ from whippet_serving.archive import Archive, ModelError
 from whippet_serving.batching import Batched
 from whippet_serving.networks import Network, OnnxNetwork, OpenVINONetwork, Precision, Runner, TorchNetwork
 from whippet_serving.photo import Pixels
-from whippet_serving.preprocessing import Preprocessing
 from whippet_serving.warm_up import MARGIN, Tuned, tune
 
 Logits = npt.NDArray[np.float32]
@@ -74,8 +73,7 @@ class EngineSettings:
         batch: How many photos may go in one call; 1 for no batches.
         batch_window_s: How long a batch waits for more photos.
         warm_up_s: How long is measured at most, beside loading; with 0 nothing is.
-        precision: What the network computes in. bfloat16 is OpenVINO's alone; ``auto`` takes it, or float16 on a GPU,
-            where scores hold.
+        precision: What the network computes in; bfloat16 is OpenVINO's alone.
     """
 
     choice: EngineChoice = EngineChoice.AUTO
@@ -84,13 +82,13 @@ class EngineSettings:
     batch: int | None = None
     batch_window_s: float = 0.0
     warm_up_s: float = 0.3
-    precision: Precision = Precision.AUTO
+    precision: Precision = Precision.FLOAT32
 
 
 class _Kind(NamedTuple):
     format: str
     package: str
-    load: Callable[[Path, Preprocessing, int, Precision], Network]
+    load: Callable[..., Network]
 
 
 _ENGINES: dict[EngineChoice, _Kind] = {
@@ -129,7 +127,6 @@ def load_engine(archive: Archive, settings: EngineSettings) -> Engine:
     """
     threads = settings.threads or available_cores()
     until = time.perf_counter() + settings.warm_up_s
-    networks: dict[EngineChoice, Network] = {}
     tuned: dict[EngineChoice, Tuned] = {}
     candidates = _candidates(archive, _wanted(settings))
     best = candidates[-1]
@@ -137,7 +134,7 @@ def load_engine(archive: Archive, settings: EngineSettings) -> Engine:
         if tuned and time.perf_counter() >= until:
             break
         start = time.perf_counter()
-        network = networks[name] = _load(name, archive, threads, settings.precision)
+        network = _load(name, archive, threads, settings.precision)
         until += 0.0 if tuned else time.perf_counter() - start  # loading the first is no measurement
         if name is EngineChoice.TORCH and name is not candidates[-1] and not network.batches:
             continue  # there is a GPU, but this PyTorch cannot use it
@@ -146,9 +143,8 @@ def load_engine(archive: Archive, settings: EngineSettings) -> Engine:
         if tuned[name].best.rate > MARGIN * tuned[best].best.rate > 0:
             best = name
     logger.info(
-        "Engine: %s in %s, %d threads, %s, %.1f ms alone%s",
+        "Engine: %s, %d threads, %s, %.1f ms alone%s",
         best,
-        networks[best].precision,
         threads,
         tuned[best].best,
         1000 * tuned[best].alone_s,
@@ -163,7 +159,7 @@ def available_cores() -> int:
 
 
 def _wanted(settings: EngineSettings) -> EngineChoice:
-    if settings.precision is not Precision.BFLOAT16:
+    if settings.precision is Precision.FLOAT32:
         return settings.choice
     if settings.choice in (EngineChoice.AUTO, EngineChoice.OPENVINO):
         return EngineChoice.OPENVINO
@@ -187,6 +183,7 @@ def _candidates(archive: Archive, choice: EngineChoice) -> list[EngineChoice]:
 
 def _load(name: EngineChoice, archive: Archive, threads: int, precision: Precision) -> Network:
     kind = _ENGINES[name]
+    options = {} if precision is Precision.FLOAT32 else {"precision": precision}  # OpenVINO's alone
     weights = archive.weights_file(kind.format)
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime looks for it as it is imported
     try:
@@ -194,7 +191,7 @@ def _load(name: EngineChoice, archive: Archive, threads: int, precision: Precisi
     except Exception as error:
         raise ModelError(f"{kind.package} is installed, but cannot be imported: {_last_line(error)}") from error
     try:
-        return kind.load(weights, archive.preprocessing, threads, precision)
+        return kind.load(weights, archive.preprocessing, threads, **options)
     except (RuntimeError, ValueError) as error:  # what the libraries raise for files they cannot take
         raise _cannot_load(weights, error) from error
 
