@@ -93,7 +93,12 @@ def _openvino(model, document, threads, batch, precision="f32"):
     steps = processor.input().preprocess().convert_element_type(openvino.Type.f32)
     steps.mean([255 * value for value in document["preprocessing"]["mean"]])
     steps.scale([255 * value for value in document["preprocessing"]["std"]])
-    settings = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision}
+    settings = {
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": precision,
+        "ENABLE_CPU_PINNING": False,  # else the workers' threads all sit on the first core
+    }
     request = openvino.Core().compile_model(processor.build(), "CPU", settings).create_infer_request()
     return lambda pixels: request.infer([pixels], share_outputs=True)[0][0:].copy()
 

@@ -32,7 +32,13 @@ def compile_network(model: Path, document: dict[str, Any], streams: int, threads
     steps.mean([255 * value for value in document["preprocessing"]["mean"]])
     steps.scale([255 * value for value in document["preprocessing"]["std"]])
     hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
-    settings = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint}
+    settings = {
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": hint,
+        # of several processes with a thread each, all would sit on the first core
+        "ENABLE_CPU_PINNING": threads > 1,
+    }
     return openvino.Core().compile_model(processor.build(), "CPU", settings)
 
 
