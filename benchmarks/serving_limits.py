@@ -180,7 +180,7 @@ def bombs_refused(side: Side) -> dict[str, Any]:
         for picture in pictures:
             connection = http.client.HTTPConnection(host.hostname or "", host.port, timeout=30)
             start = time.perf_counter()
-            connection.request("POST", host.path, picture, {"Content-Type": "application/octet-stream"})
+            connection.request("POST", host.path, picture, {"Content-Type": "image/png"})
             response = connection.getresponse()
             response.read()
             milliseconds.append(1000 * (time.perf_counter() - start))

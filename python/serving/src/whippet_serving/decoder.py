@@ -120,8 +120,9 @@ class Decoder:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno()), str(self._memory.fileno()), self._settings],
-                # no credentials, and no more than one thread of BLAS, which would count as memory
-                env={"OPENBLAS_NUM_THREADS": "1"}
+                # No credentials, and no more than one thread of BLAS, which would count as memory. Pillow keeps four
+                # blocks, of 16 MB at most, from photo to photo: else the system hands out new pages for each
+                env={"OPENBLAS_NUM_THREADS": "1", "PILLOW_BLOCKS_MAX": "4"}
                 | {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
