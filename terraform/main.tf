@@ -129,9 +129,9 @@ module "autoscaling" {
 module "lambda" {
   source = "./modules/lambda"
 
-  function_name             = local.name
-  package                   = local.lambda_zip
-  package_s3                = module.artifacts.lambda_package
+  function_name = local.name
+  package       = local.lambda_zip
+  package_s3    = module.artifacts.lambda_package
   # Read from the endpoint, so that no version of the function asks one that is not there yet.
   endpoint_name             = one(module.endpoint[*].name)
   architecture              = var.lambda_architecture

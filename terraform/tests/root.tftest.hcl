@@ -154,6 +154,17 @@ run "values_of_a_wrong_form_are_refused" {
   expect_failures = [var.kms_key_arn, var.permissions_boundary_arn, var.vpc]
 }
 
+run "little_memory_for_a_lambda_that_holds_the_model_is_refused" {
+  command = plan
+
+  variables {
+    single_hop         = true
+    lambda_memory_size = 256
+  }
+
+  expect_failures = [var.lambda_memory_size]
+}
+
 run "upper_case_name_is_refused" {
   command = plan
 
