@@ -182,3 +182,15 @@ def test_variables_have_the_values_that_a_command_would_see(tmp_path: Path) -> N
     assert root.variables("a", "b", "c", "d", options=["-var-file=envs/dev.tfvars"]) == [0, 1, ["x"], "two"]
     with pytest.raises(TerraformError, match=r"none\.tfvars"):
         root.variables("a", options=["-var-file=envs/none.tfvars"])
+
+
+def test_it_tells_the_variables_values_also_where_the_data_folder_names_a_backend(tmp_path: Path) -> None:
+    (tmp_path / "variables.tf").write_text('variable "a" {\n  default = 1\n}\n')
+    data = tmp_path / "data"
+    data.mkdir()
+    backend = {"type": "s3", "config": {"bucket": "states", "key": "dev", "region": "us-east-1"}, "hash": 1}
+    (data / "terraform.tfstate").write_text(
+        json.dumps({"version": 3, "terraform_version": "1.9.0", "backend": backend})
+    )
+
+    assert Terraform(tmp_path, env=environment(tmp_path, TF_DATA_DIR=str(data))).variables("a") == [1]

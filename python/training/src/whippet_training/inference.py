@@ -290,9 +290,8 @@ def compile_openvino(model: Any, hint: str) -> Any:
 
 def load_onnx(path: Path) -> Network:
     """Loads an ONNX file."""
-    os.environ.setdefault(
-        "ORT_DISABLE_TELEMETRY", "1"
-    )  # else it reports to Microsoft, and keeps an id in the home folder
+    # else it reports to Microsoft, and keeps an id in the home folder
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
