@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 from PIL import ExifTags, Image
 
-from whippet_serving import photo
+from whippet_serving import photo, resampling
 from whippet_serving.photo import Photo, crop_centre, preprocess
 from whippet_serving.preprocessing import Preprocessing
 from whippet_serving.problem import RequestError
@@ -327,5 +327,14 @@ class TestTrainingsPreprocessing:
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = orientation
         content = encode(image, format_, exif=exif)
+
+        difference = preprocess(content, PREPROCESSING).astype(int) - self.pixels_in_training(hooks, content)
+        assert np.abs(difference).max() <= 1  # the rounding of another way to resize
+
+    def test_gives_the_very_same_pixels_where_pillow_resizes(
+        self, hooks: ModuleType, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(resampling, "cykooz_resizer", None)
+        content = encode(Image.fromarray(np.random.default_rng(2).integers(0, 256, (51, 77, 3), np.uint8)), "JPEG")
 
         np.testing.assert_array_equal(preprocess(content, PREPROCESSING), self.pixels_in_training(hooks, content))

@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from whippet_serving.preprocessing import Preprocessing
 from whippet_serving.problem import RequestError
+from whippet_serving.resampling import resize
 
 Pixels = npt.NDArray[np.uint8]
 """RGB pixels [height, width, 3]."""
@@ -34,13 +35,6 @@ MAX_SCANS = 32
 it has, so that a small file could keep a core busy for minutes."""
 
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
-
-_INTERPOLATIONS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 
 def preprocess(content: bytes, preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -184,14 +178,12 @@ def crop_centre(photo: Photo, preprocessing: Preprocessing) -> Pixels:
     short = min(width, height)
     side = min(max(1, round(short * preprocessing.crop / preprocessing.resize)), short)
     left, top = (width - side) // 2, (height - side) // 2
-    box = (left, top, left + side, top + side)
-    resampling = _INTERPOLATIONS[preprocessing.interpolation]
-    to = (preprocessing.crop, preprocessing.crop)
     image = photo.image
     if image.size == photo.size:
-        return np.asarray(image.crop(box).resize(to, resampling))
+        whole = image.crop((left, top, left + side, top + side))
+        return resize(whole, (0, 0, side, side), preprocessing.crop, preprocessing.interpolation)
     # cut at whole pixels of the reduced photo, the network's view would move
     reduction = _reduction(image.size, photo.size)
     left, top = left + photo.origin[0], top + photo.origin[1]
-    part = (left / reduction, top / reduction, (left + side) / reduction, (top + side) / reduction)
-    return np.asarray(image.resize(to, resampling, part))
+    box = (left / reduction, top / reduction, (left + side) / reduction, (top + side) / reduction)
+    return resize(image, box, preprocessing.crop, preprocessing.interpolation)
