@@ -16,7 +16,7 @@ import statistics
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
@@ -38,12 +38,10 @@ from peers.process import ROOT, resident_mb
 
 CONCURRENCIES = (1, 8, 64)
 MIN_AGREEMENT, MIN_ROUGH_AGREEMENT = 0.99, 0.95
-"""With the server's first answers, in float32 and in bfloat16, which gives one photo in a hundred or so another."""
+"""With this server's first answers, in float32 and in bfloat16, which gives one photo in a hundred or so another."""
 SEARCH_S = 3.0
-OURS, OURS_ROUGH = "whippet_serving", "whippet_serving, bfloat16"
+OURS, OURS_EXACT = "whippet_serving", "whippet_serving, float32"
 RAW, RAW_ROUGH = "raw loop", "raw loop, bfloat16"
-RAW_OF = {RAW: OURS, RAW_ROUGH: OURS_ROUGH}
-"""The server that each raw loop is the ceiling of."""
 
 console = Console(width=None if sys.stdout.isatty() else 120)  # a file or a log has no width of its own
 
@@ -124,6 +122,11 @@ class Raw(NamedTuple):
     one_at_a_time: ceiling.Loops
 
 
+def raws_of(ours: Collection[str]) -> dict[str, str]:
+    """The raw loops, each with the server that it is the ceiling of: the one that computes in the same precision."""
+    return {RAW_ROUGH: OURS, RAW: OURS_EXACT} if OURS_EXACT in ours else {RAW: OURS}
+
+
 def choose(peer: Peer, commands: Path, model: Path, work: Path, photos: Sequence[bytes]) -> dict[str, Any]:
     """Try a peer's configurations, and return the one that answers most at 8 callers.
 
@@ -162,6 +165,7 @@ def measure(
         Per side and concurrency the figures of each round; and those of each raw loop with one photo at a time,
         measured right after its server with one caller.
     """
+    raw_of = raws_of([side.name for side in sides])
     alone: dict[str, list[dict[str, float]]] = {name: [] for name in raws}
     figures: dict[str, dict[int, list[dict[str, float]]]] = {
         name: {concurrency: [] for concurrency in CONCURRENCIES} for name in [*(side.name for side in sides), *raws]
@@ -174,10 +178,10 @@ def measure(
                 rate = load.figures()["rps"]
                 console.print(f"round {round_ + 1}, {concurrency} callers, {side.name}: {rate:.1f} requests/s")
                 for name, raw in raws.items():
-                    if RAW_OF[name] == side.name and concurrency == 1:
+                    if raw_of[name] == side.name and concurrency == 1:
                         alone[name].append(ceiling.measure_alone(raw.one_at_a_time, seconds).figures())
             for name, raw in raws.items():
-                rate = figures[RAW_OF[name]][concurrency][-1]["rps"]
+                rate = figures[raw_of[name]][concurrency][-1]["rps"]
                 load = ceiling.measure(raw.loops, instant, photos, concurrency, seconds, rate)
                 figures[name][concurrency].append(load.figures())
                 rate = load.figures()["rps"]
@@ -188,16 +192,17 @@ def measure(
 def summarise(figures: dict[str, dict[int, list[dict[str, float]]]]) -> dict[str, Any]:
     """Per side and concurrency the spread of every figure over the rounds; errors are their sum.
 
-    ``ratio`` is this server's throughput over that of the side, of the same round: as it comes, and in bfloat16.
+    ``ratio`` is this server's throughput over that of the side, of the same round: as it comes, and in float32.
     """
+    raw_of = raws_of(figures)
     summary: dict[str, Any] = {}
     for name, per_concurrency in figures.items():
         summary[name] = {}
         for concurrency, rounds in per_concurrency.items():
             row = {key: _bench.spread(figure[key] for figure in rounds) for key in rounds[0] if key != "errors"}
             row["ratio"] = {}
-            for ours in (OURS, OURS_ROUGH):
-                if ours in figures and name != ours and RAW_OF.get(name, ours) == ours:
+            for ours in (OURS, OURS_EXACT):
+                if ours in figures and name != ours and raw_of.get(name, ours) == ours:
                     pairs = zip(figures[ours][concurrency], rounds, strict=True)
                     ratios = [one["rps"] / theirs["rps"] for one, theirs in pairs if theirs["rps"]]
                     row["ratio"][ours] = _bench.spread(ratios) if ratios else {}
@@ -217,7 +222,7 @@ HEADINGS = (
     "MB",
     "errors",
     "ours is",
-    "in bfloat16",
+    "in float32",
 )
 
 
@@ -231,7 +236,7 @@ def rows(figures: dict[str, Any]) -> Iterator[tuple[str, ...]]:
                 *(f"{row[key]['median']:.1f}" for key in ("p50_ms", "p95_ms", "p99_ms")),
                 f"{row['memory_mb']['median']:.0f}" if "memory_mb" in row else "",
                 str(row["errors"]),
-                *(_times(row["ratio"].get(ours)) for ours in (OURS, OURS_ROUGH)),
+                *(_times(row["ratio"].get(ours)) for ours in (OURS, OURS_EXACT)),
             )
 
 
@@ -252,14 +257,15 @@ def print_table(figures: dict[str, Any]) -> None:
 def markdown(report: dict[str, Any]) -> str:
     """The table of docs/performance.md with what it was measured on."""
     load = report["load"]
+    raw_of = raws_of(report["figures"])
     settings = [
         f"- {name}: " + ", ".join(f"{key} {'as it comes' if value is None else value}" for key, value in best.items())
         for name, best in report["settings"].items()
     ]
     latencies = [
         f"One photo at a time, the {name} takes {latency['p50_ms']['median']:.1f} ms (median; "
-        f"{latency['p50_ms']['min']:.1f}-{latency['p50_ms']['max']:.1f} over the rounds), {RAW_OF[name]} "
-        f"{report['figures'][RAW_OF[name]][str(CONCURRENCIES[0])]['p50_ms']['median']:.1f} ms: "
+        f"{latency['p50_ms']['min']:.1f}-{latency['p50_ms']['max']:.1f} over the rounds), {raw_of[name]} "
+        f"{report['figures'][raw_of[name]][str(CONCURRENCIES[0])]['p50_ms']['median']:.1f} ms: "
         f"{latency['ratio']['median']:.2f} x ({latency['ratio']['min']:.2f}-{latency['ratio']['max']:.2f})."
         for name, latency in report["raw_latency"].items()
     ]
@@ -322,13 +328,13 @@ def run(
             for number, peer in enumerate(peers)
         }
         document = json.loads((folder / "model.json").read_text())
-        ours = {OURS: "float32"} | ({OURS_ROUGH: "bfloat16"} if has_bfloat16 else {})
+        ours = {OURS: "auto"} | ({OURS_EXACT: "float32"} if has_bfloat16 else {})
         raws, instant = {}, ""
         if Peers.CEILING not in without:
             instant = stack.enter_context(ceiling.instant_server(work / "instant"))
-            for name, of in RAW_OF.items():
-                if of in ours:
-                    raws[name], settings[name] = raw_loop(stack, folder, work / "photos", name, ours[of])
+            for name in raws_of(ours):
+                precision = "bfloat16" if name == RAW_ROUGH else "float32"
+                raws[name], settings[name] = raw_loop(stack, folder, work / "photos", name, precision)
         sides = [
             stack.enter_context(whippet.serve(model, work / name, name, "--precision", precision))
             for name, precision in ours.items()
@@ -340,7 +346,7 @@ def run(
         agreement = {name: statistics.mean(map(str.__eq__, answers[OURS], theirs)) for name, theirs in answers.items()}
         engines = {name: best.get("engine", "") for name, best in settings.items()}
         for name, share in agreement.items():
-            is_rough = name == OURS_ROUGH or engines.get(name, "").endswith("bfloat16")
+            is_rough = engines.get(name, "").endswith("bfloat16")
             if share < (MIN_ROUGH_AGREEMENT if is_rough else MIN_AGREEMENT):
                 raise BenchmarkError(
                     f"{name} agrees on {share:.1%} of the photos only: the servers do not do the same work."
@@ -350,7 +356,8 @@ def run(
         name: {
             "p50_ms": _bench.spread(figure["p50_ms"] for figure in each),
             "ratio": _bench.spread(
-                one["p50_ms"] / other["p50_ms"] for one, other in zip(figures[RAW_OF[name]][1], each, strict=True)
+                one["p50_ms"] / other["p50_ms"]
+                for one, other in zip(figures[raws_of(figures)[name]][1], each, strict=True)
             ),
         }
         for name, each in alone.items()

@@ -106,10 +106,10 @@ def test_serves_a_packed_archive(
 def test_takes_the_engines_settings_from_the_environment(start: Start) -> None:
     server = start(
         WHIPPET_ENGINE="openvino", WHIPPET_THREADS="2", WHIPPET_BATCH="4", WHIPPET_BATCH_WINDOW_MS="1",
-        WHIPPET_WARM_UP_MS="0",
+        WHIPPET_WARM_UP_MS="0", WHIPPET_PRECISION="float32",
     )  # fmt: skip
 
-    assert "Engine: openvino, 2 threads, 1 at once in batches of 4, " in server.log
+    assert "Engine: openvino in float32, 2 threads, 1 at once in batches of 4, " in server.log
     answered = server.request("POST", "/invocations", body=green_jpeg(), headers={"content-type": "image/jpeg"})
     assert answered[1]["predictions"][0]["label"] == "green"
 

@@ -25,6 +25,7 @@ from whippet_serving.app import Limits, Service, create_app
 from whippet_serving.archive import read_archive
 from whippet_serving.classifier import Classifier
 from whippet_serving.engine import Engine, EngineChoice, EngineSettings, Logits, load_engine
+from whippet_serving.networks import Precision
 from whippet_serving.photo import Pixels, preprocess
 
 
@@ -48,7 +49,9 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 def service(model: Path, engine: Engine | None, executor: ThreadPoolExecutor, limits: Limits) -> Service:
     """A service that decodes in this process."""
     archive = read_archive(model)
-    engine = engine or load_engine(archive, EngineSettings(EngineChoice.OPENVINO, threads=1))
+    engine = engine or load_engine(
+        archive, EngineSettings(EngineChoice.OPENVINO, threads=1, precision=Precision.FLOAT32)
+    )
     decode = partial(preprocess, preprocessing=archive.preprocessing)
     return Service(Classifier(archive, engine, decode), executor, limits)
 
@@ -296,7 +299,9 @@ def test_refuses_requests_for_many_photos_that_it_cannot_take_apart(
 
 
 def test_fails_only_the_photo_that_the_model_fails_on(tiny_model: Path, executor: ThreadPoolExecutor) -> None:
-    real = load_engine(read_archive(tiny_model), EngineSettings(EngineChoice.OPENVINO, threads=1))
+    real = load_engine(
+        read_archive(tiny_model), EngineSettings(EngineChoice.OPENVINO, threads=1, precision=Precision.FLOAT32)
+    )
 
     class Flawed:
         name = "flawed"

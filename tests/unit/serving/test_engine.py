@@ -13,20 +13,24 @@ from typing import Any
 import numpy as np
 import openvino
 import pytest
+import torch
 
 from support.signals import signal_stack
 from whippet_serving import engine as engine_module
+from whippet_serving import networks
 from whippet_serving.archive import ModelError, read_archive
 from whippet_serving.engine import Engine, EngineChoice, EngineSettings, load_engine
-from whippet_serving.networks import Precision
+from whippet_serving.networks import Logits, Pixels, Precision, settled
 
 ENGINES = [EngineChoice.OPENVINO, EngineChoice.ONNX, EngineChoice.TORCH]
 PHOTO = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+RED = np.array([255, 0, 0], dtype=np.uint8) * np.ones((32, 32, 1), dtype=np.uint8)
 EXPECTED = 4 * (PHOTO.mean((0, 1)) / 255 - [0.5, 0.4, 0.3]) / [0.5, 0.4, 0.3]
 
 
 def load(folder: Path, choice: EngineChoice, **settings: Any) -> Engine:
-    return load_engine(read_archive(folder), EngineSettings(choice, **{"warm_up_s": 0.0, **settings}))
+    settings = {"warm_up_s": 0.0, "precision": Precision.FLOAT32, **settings}
+    return load_engine(read_archive(folder), EngineSettings(choice, **settings))
 
 
 @pytest.fixture(scope="session")
@@ -173,8 +177,9 @@ def test_says_in_the_log_what_it_measured(
     load(tiny_model, choice, threads=2, warm_up_s=60.0)
 
     [line] = [record.getMessage() for record in caplog.records]
+    way = r"\d at once: \d+/s"
     assert re.fullmatch(
-        rf"Engine: {choice}, 2 threads, \d at once: \d+/s, [\d.]+ ms alone \(tried {choice} \d at once: \d+/s\)", line
+        rf"Engine: {choice} in float32, 2 threads, {way}, [\d.]+ ms alone \(tried {choice} {way}\)", line
     )
 
 
@@ -187,24 +192,90 @@ def test_measures_nothing_where_all_is_fixed(
     engine = load(tiny_model, choice, threads=4, streams=3, batch=1, warm_up_s=0.0)
 
     assert engine.callers == 3
-    assert re.fullmatch(rf"Engine: {choice}, 4 threads, 3 at once, [\d.]+ ms alone", caplog.records[-1].getMessage())
+    assert re.fullmatch(
+        rf"Engine: {choice} in float32, 4 threads, 3 at once, [\d.]+ ms alone", caplog.records[-1].getMessage()
+    )
 
 
-def test_computes_in_bfloat16_where_the_processor_has_it_and_says_where_not(
+def has_bfloat16() -> bool:
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def test_computes_in_bfloat16_where_the_processor_has_it(tiny_model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="whippet_serving")
+    rough = load(tiny_model, EngineChoice.AUTO, threads=2, precision=Precision.AUTO)(RED, True)
+    told = caplog.text
+    exact = load(tiny_model, EngineChoice.OPENVINO, threads=2)(RED, True)
+
+    np.testing.assert_allclose(rough, exact, rtol=0.05, atol=0.05)
+    assert bool((rough != exact).any()) is has_bfloat16()
+    assert ("openvino in bfloat16" in told) is has_bfloat16()
+
+
+def test_tries_no_other_engine_where_it_computes_in_bfloat16(
     tiny_model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = load(tiny_model, EngineChoice.AUTO, threads=2, precision=Precision.BFLOAT16)
-    rough, exact = engine(PHOTO, True), load(tiny_model, EngineChoice.OPENVINO, threads=2)(PHOTO, True)
-    np.testing.assert_allclose(rough, exact, rtol=0.05, atol=0.05)
-    has_bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert (bool((rough != exact).any()), len(warned)) == ((True, 0) if has_bfloat16 else (False, 1))
+    caplog.set_level("INFO", logger="whippet_serving")
+    load(tiny_model, EngineChoice.AUTO, threads=2, precision=Precision.AUTO, warm_up_s=60.0)
+
+    assert ("onnx" in caplog.text) is not has_bfloat16()
 
 
-@pytest.mark.parametrize("choice", [EngineChoice.ONNX, EngineChoice.TORCH])
-def test_refuses_bfloat16_of_an_engine_without_it(tiny_model: Path, choice: EngineChoice) -> None:
-    with pytest.raises(ModelError, match="choose --engine openvino"):
-        load(tiny_model, choice, precision=Precision.BFLOAT16)
+@pytest.mark.parametrize("settings", [{}, {"batch": 4}])
+def test_answers_in_float32_where_two_classes_come_close(
+    tiny_model: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "CLOSE", 1e6)
+    engine = load(tiny_model, EngineChoice.AUTO, threads=2, precision=Precision.AUTO, **settings)
+    exact = load(tiny_model, EngineChoice.OPENVINO, threads=2, streams=1)
+
+    for alone in (True, False):
+        np.testing.assert_array_equal(engine(RED, alone), exact(RED, True))
+
+
+def test_asks_again_only_about_photos_whose_best_classes_come_close() -> None:
+    asked: list[int] = []
+
+    def rough(photos: Pixels) -> Logits:
+        return np.array([[0, 1, 1.4], [5, 0, 1], [1, 1, 0], [np.nan, 0, 9]], np.float32)[photos[:, 0, 0, 0]]
+
+    def exact(photos: Pixels) -> Logits:
+        asked.extend(photos[:, 0, 0, 0])
+        return np.full((len(photos), 3), 7, np.float32)
+
+    answers = settled(rough, exact, close=0.5)(np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1))
+
+    assert asked == [0, 2, 3]
+    assert answers.tolist() == [[7, 7, 7], [5, 0, 1], [7, 7, 7], [7, 7, 7]]
+
+
+def test_settles_nothing_where_there_is_one_class() -> None:
+    def one(photos: Pixels) -> Logits:
+        return np.zeros((len(photos), 1), np.float32)
+
+    def never(photos: Pixels) -> Logits:
+        raise AssertionError
+
+    assert settled(one, never, close=0.5)(np.zeros((2, 1, 1, 1), np.uint8)).tolist() == [[0], [0]]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of TorchScript, through which OpenVINO converts
+def test_computes_in_float32_where_a_network_does_not_bear_less(
+    model_copy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="whippet_serving")
+    # adds 1000 to every pixel, of which bfloat16 keeps two or three digits, and takes it away again
+    there, back = torch.nn.Conv2d(3, 3, 1), torch.nn.Conv2d(3, 3, 1)
+    for layer, bias in ((there, 1000.0), (back, -1000.0)):
+        layer.weight.data, layer.bias.data = torch.eye(3).view(3, 3, 1, 1), torch.full((3,), bias)
+    network = torch.nn.Sequential(there, back, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+    converted = openvino.convert_model(network, example_input=torch.zeros(1, 3, 32, 32), input=[-1, 3, 32, 32])
+    openvino.save_model(converted, model_copy / "model.xml", compress_to_fp16=False)
+
+    careful = load(model_copy, EngineChoice.OPENVINO, threads=2, precision=Precision.AUTO)(RED, True)
+
+    np.testing.assert_array_equal(careful, load(model_copy, EngineChoice.OPENVINO, threads=2)(RED, True))
+    assert ("does not bear bfloat16" in caplog.text) is has_bfloat16()
 
 
 def test_refuses_an_openvino_model_without_its_bin(model_copy: Path) -> None:

@@ -20,6 +20,7 @@ from whippet_serving.archive import Archive, ModelError
 from whippet_serving.batching import Batched
 from whippet_serving.networks import Network, OnnxNetwork, OpenVINONetwork, Precision, Runner, TorchNetwork
 from whippet_serving.photo import Pixels
+from whippet_serving.preprocessing import Preprocessing
 from whippet_serving.warm_up import MARGIN, Tuned, tune
 
 Logits = npt.NDArray[np.float32]
@@ -67,13 +68,13 @@ class EngineSettings:
     Attributes:
         choice: The engine. ``auto`` takes PyTorch if it has a GPU, else the first of OpenVINO, ONNX Runtime and PyTorch
             that fits the archive and is installed, unless the warm-up has time for another and finds it a quarter
-            faster.
+            faster; where OpenVINO computes in bfloat16 no other is tried.
         threads: How many cores the network may use; all that the process may, if None.
         streams: How many photos are worked on at once, each by its share of the threads.
         batch: How many photos may go in one call; 1 for no batches.
         batch_window_s: How long a batch waits for more photos.
         warm_up_s: How long is measured at most, beside loading; with 0 nothing is.
-        precision: What the network computes in; bfloat16 is OpenVINO's alone.
+        precision: What the network computes in.
     """
 
     choice: EngineChoice = EngineChoice.AUTO
@@ -82,13 +83,13 @@ class EngineSettings:
     batch: int | None = None
     batch_window_s: float = 0.0
     warm_up_s: float = 0.3
-    precision: Precision = Precision.FLOAT32
+    precision: Precision = Precision.AUTO
 
 
 class _Kind(NamedTuple):
     format: str
     package: str
-    load: Callable[..., Network]
+    load: Callable[[Path, Preprocessing, int, Precision], Network]
 
 
 _ENGINES: dict[EngineChoice, _Kind] = {
@@ -122,19 +123,19 @@ def load_engine(archive: Archive, settings: EngineSettings) -> Engine:
         settings: What is not to be measured.
 
     Raises:
-        ModelError: If no engine fits the archive, this installation and the precision, or the weights do not fit
-            model.json.
+        ModelError: If no engine fits the archive and this installation, or the weights do not fit model.json.
     """
     threads = settings.threads or available_cores()
     until = time.perf_counter() + settings.warm_up_s
+    networks: dict[EngineChoice, Network] = {}
     tuned: dict[EngineChoice, Tuned] = {}
-    candidates = _candidates(archive, _wanted(settings))
+    candidates = _candidates(archive, settings.choice)
     best = candidates[-1]
     for name in candidates:
-        if tuned and time.perf_counter() >= until:
-            break
+        if tuned and (time.perf_counter() >= until or networks[best].precision == "bfloat16"):
+            break  # of the others, none is faster than bfloat16, and loading one takes 120 MB
         start = time.perf_counter()
-        network = _load(name, archive, threads, settings.precision)
+        network = networks[name] = _load(name, archive, threads, settings.precision)
         until += 0.0 if tuned else time.perf_counter() - start  # loading the first is no measurement
         if name is EngineChoice.TORCH and name is not candidates[-1] and not network.batches:
             continue  # there is a GPU, but this PyTorch cannot use it
@@ -143,27 +144,20 @@ def load_engine(archive: Archive, settings: EngineSettings) -> Engine:
         if tuned[name].best.rate > MARGIN * tuned[best].best.rate > 0:
             best = name
     logger.info(
-        "Engine: %s, %d threads, %s, %.1f ms alone%s",
+        "Engine: %s in %s, %d threads, %s, %.1f ms alone%s",
         best,
+        networks[best].precision,
         threads,
         tuned[best].best,
         1000 * tuned[best].alone_s,
         _others(tuned, best),
     )
-    return _engine(best, tuned[best], settings)
+    return _engine(best, networks[best], tuned[best], settings)
 
 
 def available_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _wanted(settings: EngineSettings) -> EngineChoice:
-    if settings.precision is Precision.FLOAT32:
-        return settings.choice
-    if settings.choice in (EngineChoice.AUTO, EngineChoice.OPENVINO):
-        return EngineChoice.OPENVINO
-    raise ModelError(f"{settings.choice} does not compute in {settings.precision}: choose --engine openvino")
 
 
 def _candidates(archive: Archive, choice: EngineChoice) -> list[EngineChoice]:
@@ -183,7 +177,6 @@ def _candidates(archive: Archive, choice: EngineChoice) -> list[EngineChoice]:
 
 def _load(name: EngineChoice, archive: Archive, threads: int, precision: Precision) -> Network:
     kind = _ENGINES[name]
-    options = {} if precision is Precision.FLOAT32 else {"precision": precision}  # OpenVINO's alone
     weights = archive.weights_file(kind.format)
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime looks for it as it is imported
     try:
@@ -191,7 +184,7 @@ def _load(name: EngineChoice, archive: Archive, threads: int, precision: Precisi
     except Exception as error:
         raise ModelError(f"{kind.package} is installed, but cannot be imported: {_last_line(error)}") from error
     try:
-        return kind.load(weights, archive.preprocessing, threads, **options)
+        return kind.load(weights, archive.preprocessing, threads, precision)
     except (RuntimeError, ValueError) as error:  # what the libraries raise for files they cannot take
         raise _cannot_load(weights, error) from error
 
@@ -214,10 +207,11 @@ def _tune(
     return tuned
 
 
-def _engine(name: EngineChoice, tuned: Tuned, settings: EngineSettings) -> Engine:
+def _engine(name: EngineChoice, network: Network, tuned: Tuned, settings: EngineSettings) -> Engine:
+    together = network.settled(tuned.best.runner)
     if tuned.best.batch > 1:
-        return Batched(name, tuned.best.runner, tuned.best.batch, settings.batch_window_s)
-    return _Direct(name, tuned.alone, tuned.best.runner, tuned.best.streams)
+        return Batched(name, together, tuned.best.batch, settings.batch_window_s)
+    return _Direct(name, network.settled(tuned.alone), together, tuned.best.streams)
 
 
 def _others(tuned: dict[EngineChoice, Tuned], best: EngineChoice) -> str:
