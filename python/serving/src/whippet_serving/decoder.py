@@ -8,6 +8,7 @@ answer is lost. The processes know nothing but the photo, and cannot open a file
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import json
 import logging
@@ -17,13 +18,13 @@ import queue
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import warnings
 from dataclasses import asdict
 from http import HTTPStatus
-from multiprocessing.connection import Connection
 from typing import IO, Any
 
 import numpy as np
@@ -43,6 +44,8 @@ MEMORY_BYTES = 2**30 + 2**28
 
 MAX_ANSWER_BYTES = 10_000
 """More than a problem takes; a decoder that a photo has got hold of cannot fill the server's memory."""
+
+_LENGTH = struct.Struct("!Q")
 
 _DONE = b""
 """The answer where the pixels are in the shared memory; any other one is a problem."""
@@ -129,13 +132,13 @@ class Decoder:
                 pass_fds=[theirs.fileno(), self._memory.fileno()],
                 process_group=0,  # out of Ctrl-C's reach: it ends with the server, once that has answered
             )
-        self._connection = Connection(ours.detach())
+        self._connection = ours
 
     def _ask(self, content: bytes) -> bytes:
         try:
-            self._connection.send_bytes(content)
-            return self._connection.recv_bytes(MAX_ANSWER_BYTES)
-        except (EOFError, OSError) as error:
+            _send(self._connection, content)
+            return _receive(self._connection, MAX_ANSWER_BYTES)
+        except OSError as error:
             raise _EndedError from error
 
     def _replace(self) -> int:
@@ -198,12 +201,41 @@ def _pixels(memory: IO[bytes], preprocessing: Preprocessing) -> Pixels:
     return np.frombuffer(mmap.mmap(memory.fileno(), 0), dtype=np.uint8).reshape(shape)
 
 
-def _decode_all(connection: Connection, pixels: Pixels, preprocessing: Preprocessing, limits: dict[str, Any]) -> None:
+def _send(connection: socket.socket, message: bytes) -> None:
+    """Send a message after its length, in one call: the other side would wake up for the length alone."""
+    parts = [_LENGTH.pack(len(message)), message]
+    sent = connection.sendmsg(parts)
+    if sent < _LENGTH.size + len(message):
+        connection.sendall(memoryview(b"".join(parts))[sent:])
+
+
+def _receive(connection: socket.socket, limit: int) -> bytes:
+    """Receive a message.
+
+    Raises:
+        OSError: If the other side is gone, or the message is longer than the limit.
+    """
+    [length] = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
+    if length > limit:
+        raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+    return _exactly(connection, length)
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    content = connection.recv(size, socket.MSG_WAITALL)
+    while len(content) < size:  # a signal came between
+        more = connection.recv(size - len(content), socket.MSG_WAITALL)
+        if not more:
+            raise ConnectionResetError
+        content += more
+    return content
+
+
+def _decode_all(
+    connection: socket.socket, pixels: Pixels, preprocessing: Preprocessing, limits: dict[str, Any]
+) -> None:
     while True:
-        try:
-            content = connection.recv_bytes()
-        except EOFError:
-            return
+        content = _receive(connection, sys.maxsize)
         signal.setitimer(signal.ITIMER_REAL, limits["seconds"])  # whose signal ends the process, even within a library
         try:
             pixels[:] = preprocess(content, preprocessing, limits["max_pixels"])
@@ -211,7 +243,7 @@ def _decode_all(connection: Connection, pixels: Pixels, preprocessing: Preproces
         except RequestError as error:
             answer = json.dumps({"status": error.status, "detail": str(error)}).encode()
         signal.setitimer(signal.ITIMER_REAL, 0)
-        connection.send_bytes(answer)
+        _send(connection, answer)
 
 
 def _confine() -> None:
@@ -233,7 +265,8 @@ def _main() -> None:
     preprocessing = Preprocessing(**limits.pop("preprocessing"))
     with os.fdopen(int(sys.argv[2]), "r+b") as memory:
         pixels = _pixels(memory, preprocessing)
-    with Connection(int(sys.argv[1])) as connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    # the server ends its decoders by closing the connection
+    with socket.socket(fileno=int(sys.argv[1])) as connection, contextlib.suppress(ConnectionError):
         _load_plugins()
         _confine()
         _decode_all(connection, pixels, preprocessing, limits)
