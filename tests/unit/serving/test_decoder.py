@@ -140,3 +140,11 @@ def test_answers_each_of_many_threads_with_its_own_photo() -> None:
         for _ in range(5):
             pixels = list(callers.map(decoders, photos))
             assert [tuple(one[0, 0].tolist()) for one in pixels] == colours
+
+
+def test_takes_photos_larger_than_a_sockets_buffer(decoder: Decoder) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8))
+    content = encode(noise, "PNG")
+    assert len(content) > 4_000_000
+
+    np.testing.assert_array_equal(decoder(content), preprocess(content, PREPROCESSING))
