@@ -128,6 +128,18 @@ def test_starts_as_sagemaker_starts_a_container(start: Start, tmp_path: Path) ->
     assert start(command=(str(serve),)).request("GET", "/ping") == (200, {})
 
 
+def test_sends_an_answer_in_one_packet(start: Start) -> None:
+    photo = green_jpeg()
+    head = f"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: image/jpeg\r\ncontent-length: {len(photo)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", start().port), timeout=60) as connection:
+        for _ in range(20):
+            connection.sendall(head.encode() + photo)
+            answer = connection.recv(65536)
+
+            assert answer.startswith(b"HTTP/1.1 200 OK")
+            assert answer.endswith(b"}")
+
+
 @pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
 def test_answers_the_request_in_flight_before_it_ends(start: Start, signal_: signal.Signals) -> None:
     server = start()
