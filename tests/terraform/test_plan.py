@@ -207,6 +207,13 @@ def test_a_lambda_that_holds_the_model_gets_memory_enough(plans: Plans) -> None:
     assert "1024 MB or more" in " ".join(str(failed.value.cmd_error).replace("│", " ").split())
 
 
+def test_no_version_of_the_function_asks_an_endpoint_that_is_not_there_yet(plans: Plans) -> None:
+    configuration = plans.of("dev").configuration["root_module"]["module_calls"]
+    assert "module.endpoint" in configuration["lambda"]["expressions"]["endpoint_name"]["references"]
+    outputs = configuration["endpoint"]["module"]["outputs"]
+    assert "aws_sagemaker_endpoint.this" in outputs["name"]["expression"]["references"]
+
+
 def test_single_hop_names_the_script_that_builds_its_package(plans: Plans) -> None:
     with pytest.raises(tftest.TerraformTestError) as failed:
         plans.of("dev", single_hop=True, lambda_zip=None)

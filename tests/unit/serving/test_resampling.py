@@ -40,6 +40,13 @@ def test_gives_pillows_pixels_but_for_rounding(interpolation: str, side: int, bo
     assert (difference > 1).mean() <= 0.001
 
 
+def test_resizes_photos_that_pillow_keeps_in_several_blocks_of_memory() -> None:
+    large = picture(5003, 3999)
+    expected = np.asarray(large.resize((288, 288), Image.Resampling.BICUBIC)).astype(int)
+
+    assert np.abs(resize(large, (0, 0, 5003, 3999), 288, "bicubic") - expected).max() <= 2
+
+
 @pytest.mark.parametrize("interpolation", FILTERS)
 def test_is_pillows_own_where_the_package_is_missing(interpolation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resampling, "cykooz_resizer", None)

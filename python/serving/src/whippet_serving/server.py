@@ -36,8 +36,8 @@ SWITCH_INTERVAL_S = 0.0005
 """How long a thread that wants Python's lock waits for one that does not let go of it by itself. While requests flood
 in, that is the event loop, and each photo's thread wants the lock several times: at Python's 5 ms cores would idle."""
 
-SPARE_THREADS = 2
-"""More photos than cores are worked on, so that no core waits while a photo changes hands."""
+SPARE_THREADS = 4
+"""More photos than cores are worked on, so that no core waits while photos change hands."""
 
 KEEP_ALIVE_S = 75
 """Callers pool connections; one that closes under a request that is on its way costs that caller an error."""
