@@ -64,8 +64,8 @@ def main(
     precision: Annotated[
         Precision,
         typer.Option(
-            help="auto takes bfloat16 where the processor has it, in half the time, and float32 again where two "
-            "classes come close; on a GPU float16 where scores hold. float32 gives the same scores everywhere.",
+            help="auto takes bfloat16 where the processor has it, which halves the network's time, and float32 again "
+            "where two classes come close; on a GPU float16 where scores hold. float32 is always that.",
             envvar="WHIPPET_PRECISION",
         ),
     ] = Precision.AUTO,

@@ -51,7 +51,7 @@ class Precision(StrEnum):
     """What a network computes in.
 
     bfloat16 takes half the time where a processor has it. ``auto`` takes it there, and asks again in float32 where two
-    classes come close, so that the first answer is float32's.
+    classes come close, so that first answers are float32's. On a GPU it takes float16, where scores hold.
     """
 
     AUTO = "auto"
@@ -107,7 +107,10 @@ class OpenVINONetwork:
         if precision is Precision.AUTO and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             self._exact, self._rough = (self._runner(kind, streams=1, batch=1) for kind in ("f32", "bf16"))
             self._noise = self._measured_noise()
-            self.precision = "bfloat16" if math.isfinite(self._noise) else "float32"
+            if math.isfinite(self._noise):
+                self.precision = "bfloat16"
+            else:
+                del self._exact, self._rough
 
     def runner(self, streams: int, batch: int) -> Runner:
         """See `Network`."""

@@ -1,9 +1,10 @@
 """Turns the bytes of a photo into the pixels that the network sees.
 
 The operations and their order are those of training (``code/inference.py`` in the model archive), so that a photo gives
-the same pixels here and there, with one exception: a JPEG that is many times as large as the network needs is decoded
-at a half, a quarter or an eighth of its size, which libjpeg does in a fraction of the time and the memory. Its pixels
-are then the same to half a step of 255 on average. ``tests/unit/serving/test_photo.py`` holds the two together.
+the same pixels here and there, with two exceptions. Resizing may round otherwise (`whippet_serving.resampling`). And a
+JPEG that is many times as large as the network needs is decoded at a half, a quarter or an eighth of its size, which
+libjpeg does in a fraction of the time and the memory: its pixels are then the same to half a step of 255 on average.
+``tests/unit/serving/test_photo.py`` holds the two together.
 """
 
 from __future__ import annotations

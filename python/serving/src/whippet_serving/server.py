@@ -12,16 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, cast
+from typing import NoReturn
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from whippet_serving.app import Limits, Service, create_app
 from whippet_serving.archive import open_archive
 from whippet_serving.classifier import Classifier
 from whippet_serving.decoder import Decoders
 from whippet_serving.engine import EngineSettings, available_cores, load_engine
+from whippet_serving.one_packet import OnePacketProtocol
 from whippet_serving.traces import traced
 
 logger = logging.getLogger("whippet_serving")
@@ -79,7 +79,7 @@ def serve(model: Path, host: str, port: int, engine: EngineSettings, limits: Lim
         app = create_app(service)
         config = uvicorn.Config(
             stack.enter_context(traced(app)) if traces else app,
-            http=_Protocol,
+            http=OnePacketProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -150,39 +150,6 @@ class _Server(uvicorn.Server):
         until = time.monotonic() + LINGER_S
         while self.server_state.connections and time.monotonic() < until and not self.force_exit:
             await asyncio.sleep(0.05)
-
-
-class _Protocol(HttpToolsProtocol):
-    """Sends a response in one packet: uvicorn writes its head and its body one by one, and callers wake up for each."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast(asyncio.Transport, _Joining(transport)))
-
-
-class _Joining:
-    """A transport that sends together what is written until the event loop's next turn."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._written: list[bytes] = []
-        self._loop = asyncio.get_running_loop()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if not self._written:
-            self._loop.call_soon(self._flush)
-        self._written.append(data)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._written:
-            self._transport.write(b"".join(self._written))
-            self._written.clear()
 
 
 def _exit(signal_: int, frame: FrameType | None) -> NoReturn:
