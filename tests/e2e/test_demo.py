@@ -9,7 +9,6 @@ import base64
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from support.ports import free_port
 from whippet.deployment import Deployment, second_plan
 from whippet.local import control as local_aws
 from whippet.predict import Answer, ask
@@ -33,12 +33,6 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 DATA = os.environ.get("DATA")
 CALLS, RESERVED = 60, 5
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def whippet(*arguments: str, port: int, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 
+from support.ports import free_port
 from whippet.local import control
 from whippet_training.sample import ANIMALS, Picture, draw
 
@@ -30,9 +30,7 @@ SIZES = {"train": 12, "valid": 4, "test": 4}
 
 @pytest.fixture
 def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     monkeypatch.setenv("WHIPPET_HOME", str(tmp_path / "whippet"))
     control.up(port)
     yield port

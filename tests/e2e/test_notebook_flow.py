@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import boto3
 import pytest
 
+from support.ports import free_port
 from whippet.local import control
 
 ROOT = Path(__file__).parents[2]
@@ -31,9 +31,7 @@ IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.6-cpu-p
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WHIPPET_HOME", str(tmp_path_factory.mktemp("whippet")))
         control.up(port)

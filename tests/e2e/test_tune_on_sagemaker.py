@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -17,6 +16,7 @@ import boto3
 import pytest
 import yaml
 
+from support.ports import free_port
 from whippet.local import control
 
 WHIPPET = Path(sys.executable).with_name("whippet")
@@ -26,9 +26,7 @@ TRIALS = 2
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WHIPPET_HOME", str(tmp_path_factory.mktemp("whippet")))
         patch.setenv("WHIPPET_CACHE", str(tmp_path_factory.mktemp("cache")))

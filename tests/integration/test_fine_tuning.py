@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from support.ports import free_port
 from whippet_training.console import RESUMABLE
 from whippet_training.sample import Picture, draw
 
@@ -95,9 +95,7 @@ def test_an_interrupted_fine_tuning_goes_on_to_the_same_model(
 
 
 def test_two_processes_tune_one_network(photos: Path, tuned: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
     first, second = (start(photos, tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(2))
     report = end(first)

@@ -23,6 +23,7 @@ import psutil
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from support.ports import free_port
 from support.serving import Server, green_jpeg
 
 MAX_BODY_BYTES = 50_000
@@ -52,12 +53,6 @@ def start(tiny_model: Path) -> Iterator[Start]:
         if process.poll() is None:
             process.kill()
         process.communicate(timeout=60)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def read_response(connection: socket.socket) -> tuple[int, dict[str, Any]]:

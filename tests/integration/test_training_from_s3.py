@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from typing import Any
 import boto3
 import pytest
 
+from support.ports import free_port
 from whippet.local import control
 from whippet_training import remote
 from whippet_training.backbones import create_backbone
@@ -38,9 +38,7 @@ ANIMALS = ("bee", "owl")
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Local AWS, found as on AWS: by the environment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WHIPPET_HOME", str(tmp_path_factory.mktemp("whippet")))
         patch.setenv("AWS_ENDPOINT_URL", control.url(port))

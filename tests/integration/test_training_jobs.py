@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import socket
 import subprocess
 import sys
 import tarfile
@@ -16,6 +15,7 @@ from typing import Any
 import boto3
 import pytest
 
+from support.ports import free_port
 from whippet.local import control
 from whippet_training.sample import Picture, draw
 
@@ -93,9 +93,7 @@ def _policy(statement: dict[str, Any]) -> str:
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WHIPPET_HOME", str(tmp_path_factory.mktemp("whippet")))
         control.up(port)

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import socket
 import sys
 import time
 import zipfile
@@ -19,6 +18,7 @@ import psutil
 import pytest
 from botocore.config import Config
 
+from support.ports import free_port
 from support.stack import ROOT, Stack, pack
 from whippet.local import control
 from whippet.local.settings import ACCOUNT
@@ -38,9 +38,7 @@ class Daemon:
     )
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port: int = free_port()
         self.session: int | None = None
         self._clients: dict[str, Any] = {}
 

@@ -9,13 +9,13 @@ import json
 import os
 import re
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.ports import free_port
 from support.stack import ROOT, STATES, pack
 from whippet.local import control
 from whippet.terraform import Terraform
@@ -33,9 +33,7 @@ REPLACED = re.compile(
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WHIPPET_HOME", str(tmp_path_factory.mktemp("whippet")))
         control.up(port)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from support.ports import free_port
 from whippet_training.distributed import Group, join, torchrun_arguments
 from whippet_training.errors import TrainingError
 
@@ -22,9 +22,7 @@ LONELY_LAST_PHOTO = {**PLAIN, "batch_size": 29}
 
 
 def processes(task: dict[str, Any], count: int) -> list[subprocess.Popen[str]]:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     return [
         subprocess.Popen(
             [sys.executable, "-m", "support.tuning", json.dumps(task)],
