@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from whippet_serving.decoder import Decoder, Decoders
+from whippet_serving.decoder import NICENESS, Decoder, Decoders
 from whippet_serving.photo import preprocess
 from whippet_serving.preprocessing import Preprocessing
 from whippet_serving.problem import RequestError
@@ -121,6 +121,13 @@ def test_knows_no_secret_and_can_open_nothing(monkeypatch: pytest.MonkeyPatch) -
         limits = dict(line.split("  ", 1) for line in Path(f"/proc/{decoder.pid}/limits").read_text().splitlines()[1:])
         for limit in ("Max open files", "Max file size", "Max processes"):
             assert limits[limit].split()[:2] == ["0", "0"], limit
+
+
+def test_decodes_at_a_lower_priority_than_the_event_loops(decoder: Decoder) -> None:
+    decoder(PHOTO)
+
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, decoder.pid) == min(19, own + NICENESS)
 
 
 def test_leaves_no_process() -> None:

@@ -169,6 +169,26 @@ def test_leaves_the_stack_for_signals_as_it_is(tiny_model: Path, choice: EngineC
     assert signal_stack() == before
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there do threads have priorities of their own")
+def test_computes_at_a_lower_priority_than_the_event_loops(tiny_model: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path;"
+        "from whippet_serving.archive import read_archive;"
+        "from whippet_serving.engine import EngineChoice, EngineSettings, load_engine;"
+        "before = os.getpriority(os.PRIO_PROCESS, 0);"
+        "engine = load_engine(read_archive(Path(sys.argv[1])), EngineSettings(EngineChoice.OPENVINO, threads=2));"
+        "threads = {os.getpriority(os.PRIO_PROCESS, int(thread)) for thread in os.listdir('/proc/self/task')};"
+        "print(before, os.getpriority(os.PRIO_PROCESS, 0), max(threads))"
+    )
+
+    told = subprocess.run(
+        [sys.executable, "-c", program, str(tiny_model)], check=True, capture_output=True, text=True
+    ).stdout
+
+    before, event_loop, computing = map(int, told.split())
+    assert (event_loop, computing) == (before, min(19, before + networks.NICENESS))
+
+
 @pytest.mark.parametrize("choice", ENGINES)
 def test_says_in_the_log_what_it_measured(
     tiny_model: Path, choice: EngineChoice, caplog: pytest.LogCaptureFixture

@@ -36,6 +36,9 @@ from whippet_serving.problem import RequestError
 
 logger = logging.getLogger("whippet_serving")
 
+NICENESS = 10
+"""How much decoding gives way to the server's event loop, which is to accept and to refuse at once."""
+
 SECONDS = 10.0
 """How long a photo may take; the largest that are served take about one."""
 
@@ -248,6 +251,7 @@ def _decode_all(
 
 def _confine() -> None:
     """Give up all that a decoder does not need; what is open stays so."""
+    os.nice(NICENESS)
     for kind, limit in (
         (resource.RLIMIT_DATA, MEMORY_BYTES),
         (resource.RLIMIT_NOFILE, 0),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -45,6 +47,10 @@ farthest of them 2.2 times apart; settled so, none."""
 BEARABLE = 0.2
 """Of the spread of a network's logits, how much bfloat16 may move them; Lites': 0.03 to 0.1. With more, most photos
 would be settled in float32 anyway."""
+
+
+NICENESS = 10
+"""How much the work on photos gives way to the event loop: a tenth of its share where both want a core."""
 
 
 class Precision(StrEnum):
@@ -200,11 +206,20 @@ def _compiled(model: Any, settings: dict[str, Any]) -> Any:
 
     OpenVINO gives the thread that compiles a stack for signals, and unmaps it when the model goes, also where it is
     still in use: the next signal, Ctrl-C for one, would end the process with a segmentation fault.
+
+    And the threads that it starts inherit that thread's priority, so that requests are accepted or refused at once
+    while all cores compute.
     """
     import openvino
 
-    with ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(1, initializer=give_way) as thread:
         return thread.submit(lambda: openvino.Core().compile_model(model, "CPU", settings)).result()
+
+
+def give_way() -> None:
+    """Lower the priority of this thread, and of those that it will start, below that of the server's own."""
+    if sys.platform == "linux":  # elsewhere it would be the whole process's
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
 
 
 def _normalising(model: Any, preprocessing: Preprocessing) -> Any:
