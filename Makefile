@@ -77,8 +77,8 @@ clean:  ## stop local AWS and delete what the commands made, the environment exc
 	rm -rf build terraform/.terraform terraform/terraform.tfstate.d
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Whippet needs Python 3.11 or newer: name one with make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \
+		{ echo "Whippet needs Python 3.11.4 or newer: name one with make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.packages: $(VENV)/bin/python constraints.txt $(PACKAGES:=/pyproject.toml)
