@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from whippet_serving.decoder import NICENESS, Decoder, Decoders
+from whippet_serving.decoder import Decoder, Decoders
 from whippet_serving.photo import preprocess
 from whippet_serving.preprocessing import Preprocessing
+from whippet_serving.priority import NICENESS
 from whippet_serving.problem import RequestError
 
 PREPROCESSING = Preprocessing(resize=36, crop=32, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)

@@ -21,6 +21,7 @@ from whippet_serving import networks
 from whippet_serving.archive import ModelError, read_archive
 from whippet_serving.engine import Engine, EngineChoice, EngineSettings, load_engine
 from whippet_serving.networks import Logits, Pixels, Precision, settled
+from whippet_serving.priority import NICENESS
 
 ENGINES = [EngineChoice.OPENVINO, EngineChoice.ONNX, EngineChoice.TORCH]
 PHOTO = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -186,7 +187,7 @@ def test_computes_at_a_lower_priority_than_the_event_loops(tiny_model: Path) -> 
     ).stdout
 
     before, event_loop, computing = map(int, told.split())
-    assert (event_loop, computing) == (before, min(19, before + networks.NICENESS))
+    assert (event_loop, computing) == (before, min(19, before + NICENESS))
 
 
 @pytest.mark.parametrize("choice", ENGINES)

@@ -32,12 +32,10 @@ from PIL import Image
 
 from whippet_serving.photo import MAX_PIXELS, Pixels, preprocess
 from whippet_serving.preprocessing import Preprocessing
+from whippet_serving.priority import give_way
 from whippet_serving.problem import RequestError
 
 logger = logging.getLogger("whippet_serving")
-
-NICENESS = 10
-"""How much decoding gives way to the server's event loop, which is to accept and to refuse at once."""
 
 SECONDS = 10.0
 """How long a photo may take; the largest that are served take about one."""
@@ -251,7 +249,7 @@ def _decode_all(
 
 def _confine() -> None:
     """Give up all that a decoder does not need; what is open stays so."""
-    os.nice(NICENESS)
+    give_way()
     for kind, limit in (
         (resource.RLIMIT_DATA, MEMORY_BYTES),
         (resource.RLIMIT_NOFILE, 0),

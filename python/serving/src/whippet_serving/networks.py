@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from whippet_serving.preprocessing import Preprocessing
+from whippet_serving.priority import give_way
 
 logger = logging.getLogger("whippet_serving")
 
@@ -47,10 +46,6 @@ farthest of them 2.2 times apart; settled so, none."""
 BEARABLE = 0.2
 """Of the spread of a network's logits, how much bfloat16 may move them; Lites': 0.03 to 0.1. With more, most photos
 would be settled in float32 anyway."""
-
-
-NICENESS = 10
-"""How much the work on photos gives way to the event loop: a tenth of its share where both want a core."""
 
 
 class Precision(StrEnum):
@@ -93,7 +88,7 @@ class Network(Protocol):
 class OpenVINONetwork:
     """The network on OpenVINO, with normalisation as a part of the graph.
 
-    Each way of asking is compiled of its own: 0.1 s and 11 MB for EfficientNet-Lite0, the weights being mapped from one
+    Each way of asking is compiled of its own: 0.1 s and 25 MB for EfficientNet-Lite0, the weights being mapped from one
     file. Batches do not pay on a CPU: 8 photos in a call take each of them as long as alone, or longer.
     """
 
@@ -214,12 +209,6 @@ def _compiled(model: Any, settings: dict[str, Any]) -> Any:
 
     with ThreadPoolExecutor(1, initializer=give_way) as thread:
         return thread.submit(lambda: openvino.Core().compile_model(model, "CPU", settings)).result()
-
-
-def give_way() -> None:
-    """Lower the priority of this thread, and of those that it will start, below that of the server's own."""
-    if sys.platform == "linux":  # elsewhere it would be the whole process's
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
 
 
 def _normalising(model: Any, preprocessing: Preprocessing) -> Any:
