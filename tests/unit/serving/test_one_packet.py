@@ -45,7 +45,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 def packets(
-    request: bytes, then: Callable[[OnePacketProtocol], object] = lambda _: None, turns: int = 5
+    request: bytes, then: Callable[[OnePacketProtocol, Wire], object] = lambda *_: None, turns: int = 5
 ) -> list[bytes]:
     """What a connection gets on which a request comes in, and a turn later something else."""
 
@@ -55,7 +55,7 @@ def packets(
         protocol.connection_made(wire)
         protocol.data_received(request)
         await asyncio.sleep(0)  # in which the application answers
-        then(protocol)
+        then(protocol, wire)
         await asyncio.sleep(0.1)
         protocol.connection_lost(None)
         return wire.packets
@@ -71,9 +71,9 @@ def test_sends_head_and_body_together() -> None:
 
 
 def test_sends_them_to_a_caller_that_has_closed_its_side() -> None:
-    def half_close(protocol: OnePacketProtocol) -> None:
+    def half_close(protocol: OnePacketProtocol, wire: Wire) -> None:
         protocol.eof_received()
-        protocol.transport.close()  # as transports do when that returns nothing
+        wire.close()  # as transports do by themselves when that returns nothing
 
     [packet] = packets(REQUEST, half_close)
 
